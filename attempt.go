@@ -1,0 +1,81 @@
+package retryablehttp
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Attempt describes one finished attempt to [Client.OnAttempt].
+type Attempt struct {
+	// Number counts the attempts of a call from 1.
+	Number int
+	// Request is the request as it was sent. It must not be modified.
+	Request *http.Request
+	// Response is nil when the attempt got none. Its body belongs to the call.
+	Response *http.Response
+	// Err is the error of the attempt, the policy's or the response handler's,
+	// nil when none of them had one.
+	Err error
+	// Start is when the attempt was sent, Duration how long it took until
+	// response headers or an error.
+	Start    time.Time
+	Duration time.Duration
+	// Retry tells whether another attempt follows, Wait after how long. A
+	// cancel during the wait, or a PrepareRetry that fails, can still prevent it.
+	Retry bool
+	Wait  time.Duration
+	// Reason tells why the attempt is retried, or why the call gives up. It is
+	// empty when the response is the answer.
+	Reason Reason
+}
+
+// Reason says in a word or two why an attempt was followed by another, or why none
+// followed.
+type Reason string
+
+// Why an attempt is followed by another.
+const (
+	ReasonStatus          Reason = "status"           // the policy retries this response
+	ReasonTransportError  Reason = "transport error"  // no response
+	ReasonAttemptTimeout  Reason = "attempt timeout"  // none within AttemptTimeout
+	ReasonResponseHandler Reason = "response handler" // the handler refused the response
+)
+
+// Why a call gives up.
+const (
+	ReasonRetriesUsedUp  Reason = "retries used up"      // RetryMax
+	ReasonNotRetryable   Reason = "not retryable"        // the policy said stop
+	ReasonCanceled       Reason = "canceled"             // the request's context
+	ReasonDeadline       Reason = "deadline"             // the context's deadline passed, or the wait would have passed it
+	ReasonMaxElapsedTime Reason = "max elapsed time"     // the same for MaxElapsedTime
+	ReasonRetryAfter     Reason = "Retry-After too long" // longer than RetryAfterMax
+	ReasonPrepareRetry   Reason = "PrepareRetry failed"
+	ReasonBody           Reason = "request body failed" // no reader could be had for the attempt
+)
+
+// AttemptNumber tells a transport, by the context of the request it is given, which
+// attempt of its call this is: 1, 2, and so on. It is 1 for a context that no retry
+// has marked.
+func AttemptNumber(ctx context.Context) int {
+	if n, ok := ctx.Value(attemptKey{}).(int); ok {
+		return n
+	}
+	return 1
+}
+
+type attemptKey struct{}
+
+// attemptContext marks a context with the number of a retry. It does what
+// context.WithValue does with half the allocations.
+type attemptContext struct {
+	context.Context
+	number int
+}
+
+func (c *attemptContext) Value(key any) any {
+	if _, ok := key.(attemptKey); ok {
+		return c.number
+	}
+	return c.Context.Value(key)
+}
