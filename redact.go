@@ -62,10 +62,14 @@ func redactText(text string, redact func(*url.URL) string) string {
 		return text
 	}
 	return urlLike.ReplaceAllStringFunc(text, func(found string) string {
-		if u, err := url.Parse(found); err == nil && u.Host != "" {
-			return redact(u)
+		u, err := url.Parse(found)
+		switch {
+		case err != nil:
+			return redactUnparsable(found)
+		case u.Host == "": // a path: not what redact is made for
+			return redactURL(u)
 		}
-		return redactUnparsable(found)
+		return redact(u)
 	})
 }
 

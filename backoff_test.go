@@ -1,0 +1,179 @@
+package retryablehttp
+
+import (
+	"math"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func asking(status int, retryAfter string) *http.Response {
+	return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}}
+}
+
+// Spec 2, DefaultBackoff.
+func TestDefaultBackoffIsExactAndNeverAboveMax(t *testing.T) {
+	const maxDuration = time.Duration(math.MaxInt64)
+	for _, tc := range []struct {
+		min, max time.Duration
+		attempt  int
+		want     time.Duration
+	}{
+		{time.Second, 5 * time.Minute, 0, time.Second},
+		{time.Second, 5 * time.Minute, 1, 2 * time.Second},
+		{time.Second, 5 * time.Minute, 2, 4 * time.Second},
+		{time.Second, 5 * time.Minute, 3, 8 * time.Second},
+		{time.Second, 5 * time.Minute, 63, 5 * time.Minute},
+		{time.Second, 5 * time.Minute, 128, 5 * time.Minute},
+		{time.Second, maxDuration, 33, time.Second << 33},
+		{time.Second, maxDuration, 34, maxDuration},
+		{1, maxDuration, 62, 1 << 62},
+		{1, maxDuration, 63, maxDuration},
+		{1, maxDuration, math.MaxInt, maxDuration},
+		{0, time.Second, 10, 0},
+		{0, time.Second, 70, 0},
+		{2 * time.Second, time.Second, 0, time.Second},
+		{time.Second, 0, 3, 0},
+		{time.Second, time.Minute, -1, time.Second},
+		{-time.Second, time.Minute, 1, 0},
+	} {
+		assert.Equal(t, tc.want, DefaultBackoff(tc.min, tc.max, tc.attempt, nil), "%+v", tc)
+	}
+}
+
+// Spec 2, Retry-After. Spec 4, Retry-After.
+func TestRetryAfterIsReadFrom429And503Only(t *testing.T) {
+	for status, want := range map[int]time.Duration{429: 7 * time.Second, 503: 7 * time.Second, 500: 1, 502: 1, 408: 1, 301: 1} {
+		assert.Equal(t, want, DefaultBackoff(1, 1, 0, asking(status, "7")), "DefaultBackoff %d", status)
+		assert.Equal(t, want, ExponentialJitterBackoff(1, 1, 0, asking(status, "7")), "ExponentialJitterBackoff %d", status)
+		assert.Equal(t, want, RateLimitLinearJitterBackoff(1, 1, 0, asking(status, "7")), "RateLimitLinearJitterBackoff %d", status)
+		assert.Equal(t, time.Duration(1), LinearJitterBackoff(1, 1, 0, asking(status, "7")), "LinearJitterBackoff %d", status)
+	}
+}
+
+// Spec 4, Retry-After.
+func TestRetryAfterForms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the bubble's clock starts at 2000-01-01 00:00:00 UTC
+		const absent = -1
+		for value, want := range map[string]time.Duration{
+			"0":                                   0,
+			"120":                                 2 * time.Minute,
+			" 120\t":                              2 * time.Minute,
+			"007":                                 7 * time.Second,
+			"9223372036":                          9223372036 * time.Second,
+			"9223372037":                          math.MaxInt64,
+			"999999999999999999":                  math.MaxInt64,
+			"99999999999999999999999999999999999": math.MaxInt64,
+			"Sat, 01 Jan 2000 00:00:30 GMT":       30 * time.Second,
+			" Sat, 01 Jan 2000 00:00:30 GMT ":     30 * time.Second,
+			"Saturday, 01-Jan-00 00:01:00 GMT":    time.Minute, // RFC 850
+			"Sat Jan  1 00:02:00 2000":            2 * time.Minute,
+			"Fri, 31 Dec 1999 23:59:59 GMT":       0,
+			"Fri, 31 Dec 9999 23:59:59 GMT":       math.MaxInt64,
+			"":                                    absent,
+			" ":                                   absent,
+			"-1":                                  absent,
+			"+1":                                  absent,
+			"1.5":                                 absent,
+			"1s":                                  absent,
+			"0x10":                                absent,
+			"soon":                                absent,
+			"2000-01-01T00:00:30Z":                absent,
+			"12\x00":                              absent,
+		} {
+			got, ok := parseRetryAfter(value, time.Now)
+			if !ok {
+				got = absent
+			}
+			assert.Equal(t, want, got, "%q", value)
+		}
+	})
+}
+
+// Spec 2, LinearJitterBackoff.
+func TestLinearJitterBackoffStaysInItsWindow(t *testing.T) {
+	for attempt := range 5 {
+		times := time.Duration(attempt + 1)
+		for range 200 {
+			wait := LinearJitterBackoff(time.Second, 3*time.Second, attempt, nil)
+			assert.GreaterOrEqual(t, wait, times*time.Second)
+			assert.LessOrEqual(t, wait, times*3*time.Second)
+		}
+	}
+	assert.Equal(t, 3*time.Second, LinearJitterBackoff(time.Second, time.Second, 2, nil), "max == min")
+	assert.Equal(t, 6*time.Second, LinearJitterBackoff(2*time.Second, time.Second, 2, nil), "max < min")
+	assert.Equal(t, time.Duration(math.MaxInt64), LinearJitterBackoff(math.MaxInt64-1, math.MaxInt64, 3, nil))
+	assert.Equal(t, time.Duration(math.MaxInt64), LinearJitterBackoff(time.Second, time.Second, math.MaxInt, nil))
+	assert.Zero(t, LinearJitterBackoff(0, 0, 9, nil))
+}
+
+// Spec 4, jitter.
+func TestExponentialJitterSpreadsAtEveryAttempt(t *testing.T) {
+	const minWait, maxWait = time.Second, 30 * time.Second
+	for attempt := range 12 {
+		lo, hi := jitterWindow(minWait, maxWait, attempt)
+		const draws, buckets = 2000, 10
+		var seen [buckets]int
+		for range draws {
+			wait := ExponentialJitterBackoff(minWait, maxWait, attempt, nil)
+			if !assert.True(t, minWait <= lo && lo <= wait && wait <= hi && hi <= maxWait, "attempt %d: %s not in [%s, %s]", attempt, wait, lo, hi) {
+				return
+			}
+			seen[min(int(buckets*(wait-lo)/(hi-lo)), buckets-1)]++
+		}
+		assert.GreaterOrEqual(t, hi-lo, time.Second, "attempt %d spreads over %s only", attempt, hi-lo)
+		for b, n := range seen { // 200 expected, σ ≈ 13
+			assert.InDelta(t, draws/buckets, n, 100, "attempt %d: bucket %d holds %d of %d draws", attempt, b, n, draws)
+		}
+	}
+	assert.Equal(t, time.Second, ExponentialJitterBackoff(time.Second, time.Second, 3, nil))
+	assert.Equal(t, time.Second, ExponentialJitterBackoff(time.Minute, time.Second, 3, nil), "never above max")
+	assert.Zero(t, ExponentialJitterBackoff(0, time.Second, 3, nil), "nothing to multiply")
+}
+
+func FuzzParseRetryAfter(f *testing.F) {
+	for _, seed := range []string{
+		"0", "120", " 7 ", "-1", "999999999999999999", "18446744073709551616",
+		"Fri, 31 Dec 9999 23:59:59 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "٣", "1e9",
+	} {
+		f.Add(seed)
+	}
+	now := func() time.Time { return time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC) }
+	f.Fuzz(func(t *testing.T, value string) {
+		wait, ok := parseRetryAfter(value, now)
+		if wait < 0 || !ok && wait != 0 {
+			t.Fatalf("parseRetryAfter(%q) = %d, %t", value, wait, ok)
+		}
+	})
+}
+
+func FuzzBackoff(f *testing.F) {
+	f.Add(int64(time.Second), int64(30*time.Second), 0)
+	f.Add(int64(1), int64(math.MaxInt64), 62)
+	f.Add(int64(math.MaxInt64), int64(math.MaxInt64), math.MaxInt)
+	f.Add(int64(math.MinInt64), int64(-1), math.MinInt)
+	f.Fuzz(func(t *testing.T, minWait, maxWait int64, attempt int) {
+		lo, hi := atLeastZero(time.Duration(minWait)), atLeastZero(time.Duration(maxWait))
+		for name, backoff := range map[string]Backoff{
+			"DefaultBackoff":           DefaultBackoff,
+			"ExponentialJitterBackoff": ExponentialJitterBackoff,
+		} {
+			wait := backoff(time.Duration(minWait), time.Duration(maxWait), attempt, nil)
+			if wait > hi || wait < min(lo, hi) {
+				t.Fatalf("%s(%d, %d, %d) = %d", name, minWait, maxWait, attempt, wait)
+			}
+		}
+		for name, backoff := range map[string]Backoff{
+			"LinearJitterBackoff":          LinearJitterBackoff,
+			"RateLimitLinearJitterBackoff": RateLimitLinearJitterBackoff,
+		} {
+			wait := backoff(time.Duration(minWait), time.Duration(maxWait), attempt, nil)
+			if wait < lo {
+				t.Fatalf("%s(%d, %d, %d) = %d", name, minWait, maxWait, attempt, wait)
+			}
+		}
+	})
+}

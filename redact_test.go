@@ -1,0 +1,176 @@
+package retryablehttp
+
+import (
+	"bytes"
+	"errors"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Spec 4, secrets.
+func TestRedactURL(t *testing.T) {
+	for raw, want := range map[string]string{
+		"http://host/path":                         "http://host/path",
+		"http://host/path?a=1&b=2":                 "http://host/path?a=REDACTED&b=REDACTED",
+		"http://host/path?b=2;a=1&&c":              "http://host/path?b=REDACTED;a=REDACTED&&REDACTED",
+		"http://host/?token":                       "http://host/?REDACTED",
+		"http://host/?a=b=c":                       "http://host/?a=REDACTED",
+		"http://host/?a=":                          "http://host/?a=REDACTED",
+		"http://host/?":                            "http://host/?",
+		"http://user:pass@host/":                   "http://user:xxxxx@host/",
+		"http://user:@host/":                       "http://user:xxxxx@host/",
+		"https://ghp_token@host/":                  "https://xxxxx@host/",
+		"http://host/#access_token=secret":         "http://host/#REDACTED",
+		"http://host/a%2Fb%20c?x=%00":              "http://host/a%2Fb%20c?x=REDACTED",
+		"http://user:p%40ss@[::1]:8080/x?y=z#frag": "http://user:xxxxx@[::1]:8080/x?y=REDACTED#REDACTED",
+		"": "",
+	} {
+		u, err := url.Parse(raw)
+		require.NoError(t, err)
+		before := *u
+		assert.Equal(t, want, redactURL(u))
+		assert.Equal(t, before, *u, "the URL is not modified")
+	}
+	assert.Empty(t, redactURL(nil))
+}
+
+// Spec 4, secrets: no part of the library shows one, whatever fails.
+func TestNoSecretInErrorsAndLogLines(t *testing.T) {
+	const target = "http://user:hunter2@host/path?token=hunter2&x=hunter2#hunter2"
+	nested := errors.New(`proxy said: http://a:hunter2@b/?c=hunter2 and /d?e=hunter2`)
+	for name, transport := range map[string]roundTripFunc{
+		"status":   func(req *http.Request) (*http.Response, error) { return respond(req, 503, ""), nil },
+		"error":    func(*http.Request) (*http.Response, error) { return nil, nested },
+		"redirect": func(req *http.Request) (*http.Response, error) { return respond(req, 302, "", "Location", target), nil },
+		"bad hop": func(req *http.Request) (*http.Response, error) {
+			return respond(req, 302, "", "Location", target+"%zz"), nil
+		},
+		"permanent": func(*http.Request) (*http.Response, error) { return nil, http.ErrSchemeMismatch },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			for _, logger := range []any{
+				log.New(&out, "", 0),
+				slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+				leveledOnly{slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))},
+			} {
+				var policySaw []error
+				client := &Client{RetryMax: 1, Backoff: noWait, Logger: logger, HTTPClient: &http.Client{Transport: transport}}
+				client.CheckRetry = func(ctx ctxt, resp *http.Response, err error) (bool, error) {
+					if err != nil {
+						policySaw = append(policySaw, err)
+					}
+					return ErrorPropagatedRetryPolicy(ctx, resp, err)
+				}
+				_, err := client.Get(target)
+				require.Error(t, err)
+				out.WriteString(err.Error())
+				var nestedURL *url.Error
+				for _, e := range append(policySaw, err) {
+					if errors.As(e, &nestedURL) {
+						out.WriteString(nestedURL.URL)
+					}
+				}
+				if _, err = (&RoundTripper{Client: client}).RoundTrip(mustRequest(t, target)); err != nil {
+					out.WriteString(err.Error())
+				}
+			}
+			assert.NotContains(t, out.String(), "hunter2")
+			assert.Contains(t, out.String(), "host/path", "what is no secret stays")
+		})
+	}
+}
+
+func mustRequest(t testing.TB, target string) *http.Request {
+	req, err := http.NewRequest("GET", target, nil)
+	require.NoError(t, err)
+	return req
+}
+
+// Spec 4, secrets: a URL that cannot be parsed is quoted whole by url.Parse.
+func TestNoSecretInTheErrorForAnInvalidURL(t *testing.T) {
+	for _, target := range []string{
+		"http://user:hunter2@host:port/", "http://user:hunter2", "http://user:hun/hunter2@host", "://user:hunter2@host",
+		"http://host/%zz?token=hunter2", "http://host/\x7f?token=hunter2", "http://[::1?hunter2=hunter2", "%zzhunter2?a=hunter2",
+		"http://us%zzer:hunter2@host/", "http://host/%zz#hunter2",
+	} {
+		_, err := Get(target)
+		require.Error(t, err, target)
+		if !strings.HasPrefix(target, "%zz") { // a path is no secret
+			assert.NotContains(t, err.Error(), "hunter2", target)
+		}
+		assert.ErrorAs(t, err, new(*url.Error))
+		assert.NotContains(t, err.Error(), "=hunter2")
+	}
+	_, err := Get("http://host:x1/things")
+	assert.ErrorContains(t, err, "parse")
+}
+
+// Spec 4, secrets: Client.RedactURL replaces the rule.
+func TestRedactURLReplacesTheRule(t *testing.T) {
+	var out bytes.Buffer
+	client := &Client{
+		RedactURL: func(u *url.URL) string { return "<" + u.Hostname() + ">" },
+		Logger:    log.New(&out, "", 0),
+		HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
+			return nil, errors.New("see http://other/?secret=1")
+		})},
+	}
+	_, err := client.Get("http://host/path")
+	assert.EqualError(t, err, `GET <host> giving up after 1 attempt(s): Get "<host>": see <other>`)
+	assert.Equal(t, "[DEBUG] GET <host>\n[ERR] GET <host> request failed: Get \"<host>\": see <other>\n", out.String())
+}
+
+func FuzzRedactURL(f *testing.F) {
+	f.Add("user", "path", "key")
+	f.Add("", "a?b", "a&b=c;d#e")
+	f.Add("a:b", "%2f", "")
+	f.Fuzz(func(t *testing.T, user, path, key string) {
+		const secret = "s3cr3t-V4lue"
+		if strings.Contains(user+path+key, secret) {
+			return
+		}
+		u := &url.URL{Scheme: "https", Host: "host", Path: "/" + path, User: url.UserPassword(user, secret), Fragment: secret}
+		u.RawQuery = key + "=" + secret + "&" + secret + ";" + url.QueryEscape(key) + "=" + secret
+		if got := redactURL(u); strings.Contains(got, secret) {
+			t.Fatalf("redactURL(%q) = %q", u, got)
+		}
+		text := `dial "` + u.String() + `": no`
+		if _, err := url.Parse(u.String()); err == nil && !strings.ContainsAny(u.String(), "\"'<> ") {
+			if got := redactText(text, redactURL); strings.Contains(got, secret) {
+				t.Fatalf("redactText(%q) = %q", text, got)
+			}
+		}
+	})
+}
+
+func FuzzRedactInvalidURL(f *testing.F) {
+	f.Add("user", "@host:port/", uint8(0))
+	f.Add("h/%zz", "", uint8(1))
+	f.Add("h/%zz", "@", uint8(2))
+	f.Add("us/er", "@host", uint8(3))
+	f.Fuzz(func(t *testing.T, before, after string, place uint8) {
+		const secret = "s3cr3t"
+		if strings.Contains(before+after, "s3c") {
+			return
+		}
+		raw := "http://" + before + []string{":", "?key=", "#", "@"}[place%4] + secret + after
+		if place%4 == 3 {
+			raw = "http://" + before + secret + "@" + after
+		}
+		if _, err := url.Parse(raw); err == nil {
+			return
+		}
+		_, err := Get(raw)
+		if strings.Contains(err.Error(), secret) {
+			t.Fatalf("Get(%q): %v", raw, err)
+		}
+	})
+}
