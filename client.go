@@ -1,6 +1,7 @@
 package retryablehttp
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -279,6 +280,9 @@ func (c *Client) check() (journal, error) {
 				return journal{}, fmt.Errorf("retryablehttp: Client.%s is negative: %s", setting.name, setting.value)
 			}
 		}
+	}
+	if rt, ok := c.transport().(*RoundTripper); ok && rt.client() == c {
+		return journal{}, errors.New("retryablehttp: the transport of Client.HTTPClient is a RoundTripper of the same Client")
 	}
 	if c.Logger == nil {
 		return journal{}, nil

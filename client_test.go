@@ -274,7 +274,8 @@ func TestBadInputIsAnErrorAndNothingIsSent(t *testing.T) {
 	}
 	_, err = NewRequest("bad method", "http://host/", nil)
 	assert.ErrorContains(t, err, "invalid method")
-	_, err = NewRequestWithContext(nil, "GET", "http://host/", nil) //nolint:staticcheck // that it is refused is the point
+	//lint:ignore SA1012 that it is refused is the point
+	_, err = NewRequestWithContext(nil, "GET", "http://host/", nil)
 	assert.ErrorContains(t, err, "nil Context")
 	for field, broken := range map[string]func(*Client){
 		"RetryWaitMin":   func(c *Client) { c.RetryWaitMin = -1 },
@@ -289,6 +290,10 @@ func TestBadInputIsAnErrorAndNothingIsSent(t *testing.T) {
 		assert.Empty(t, sent.seen)
 	}
 	assert.Empty(t, sent.seen)
+
+	client.HTTPClient.Transport = &RoundTripper{Client: client}
+	_, err = client.Get("http://host/")
+	assert.ErrorContains(t, err, "RoundTripper of the same Client")
 }
 
 // Spec 1, a policy or handler that returns neither response nor error.

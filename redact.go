@@ -62,18 +62,25 @@ func redactText(text string, redact func(*url.URL) string) string {
 		return text
 	}
 	return urlLike.ReplaceAllStringFunc(text, func(found string) string {
+		quote := ""
+		if found[0] == '"' {
+			quote, found = `"`, found[1:len(found)-1]
+		}
 		u, err := url.Parse(found)
 		switch {
 		case err != nil:
-			return redactUnparsable(found)
+			found = redactUnparsable(found)
 		case u.Host == "": // a path: not what redact is made for
-			return redactURL(u)
+			found = redactURL(u)
+		default:
+			found = redact(u)
 		}
-		return redact(u)
+		return quote + found + quote
 	})
 }
 
-var urlLike = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+|[^\s"'<>?]*\?[^\s"'<>]*=[^\s"'<>]*`)
+// A URL that is quoted, as *url.Error does it, is taken whole, blanks and all.
+var urlLike = regexp.MustCompile(`"[a-zA-Z][a-zA-Z0-9+.-]*://[^"]*"|[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+|[^\s"'<>?]*\?[^\s"'<>]*=[^\s"'<>]*`)
 
 // redactUnparsable shows of a text that should have been a URL what cannot hold a
 // secret: the scheme, and the rest only as far as it has no userinfo and no query.

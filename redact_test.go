@@ -44,7 +44,7 @@ func TestRedactURL(t *testing.T) {
 // Spec 4, secrets: no part of the library shows one, whatever fails.
 func TestNoSecretInErrorsAndLogLines(t *testing.T) {
 	const target = "http://user:hunter2@host/path?token=hunter2&x=hunter2#hunter2"
-	nested := errors.New(`proxy said: http://a:hunter2@b/?c=hunter2 and /d?e=hunter2`)
+	nested := errors.New(`proxy said: http://a:hunter2@b/?c=hunter2 and /d?e=hunter2 to "http://f/?g=h hunter2"`)
 	for name, transport := range map[string]roundTripFunc{
 		"status":   func(req *http.Request) (*http.Response, error) { return respond(req, 503, ""), nil },
 		"error":    func(*http.Request) (*http.Response, error) { return nil, nested },
