@@ -1,0 +1,91 @@
+# Everything here runs from a fresh clone; Go itself fetches what is pinned in the go.mod files.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL: # some tests measure
+
+# A directory with a go.mod is a module; a new one is picked up here. The root comes first.
+MODULES := . $(sort $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path '*/testdata/*' -not -path '*/.*/*')))
+NESTED := $(filter-out .,$(MODULES))
+
+EXAMPLES := $(sort $(patsubst %/main.go,%,$(wildcard examples/*/main.go)))
+
+# The linter's version is pinned in a module of its own, so that the library's go.mod does not carry it.
+STATICCHECK := tool -modfile=$(CURDIR)/tools/go.mod staticcheck
+
+FUZZTIME ?= 10s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# race is last because its output is what one wants to see last.
+.PHONY: test
+test: fmt tidy docs vet lint examples modules race ## everything that has to pass: all of the checks and tests below, but no fuzzing and no benchmarks
+
+.PHONY: fmt
+fmt: ## fail if a file is not as gofmt would write it
+	@echo "== gofmt"
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "run gofmt -w on:"; echo "$$files"; exit 1; fi
+
+.PHONY: tidy
+tidy: ## fail if a go.mod or go.sum is not as go mod tidy would write it, in every module
+	@for m in $(MODULES); do echo "== go mod tidy -diff ($$m)"; go -C "$$m" mod tidy -diff; done
+
+.PHONY: docs
+docs: ## fail if README.md names a test that does not exist
+	@echo "== README.md"
+	@for t in $$(grep -oE '\b(Test|Fuzz|Example|Benchmark)[A-Z][A-Za-z0-9_]*' README.md | sort -u); do \
+		grep -rqE "^func $$t\(" --include='*_test.go' . || { echo "README.md names $$t, which is in no test file"; exit 1; }; \
+	done
+
+.PHONY: vet
+vet: ## go vet in the root module
+	@echo "== go vet (.)"
+	@go vet ./...
+
+.PHONY: lint
+lint: ## staticcheck in the root module, with every check on but those that staticcheck.conf explains
+	@echo "== staticcheck (.)"
+	@go $(STATICCHECK) ./...
+
+.PHONY: race
+race: ## the tests of the root module with the race detector; this runs the fuzz seeds too
+	@echo "== go test -race (.)"
+	@go test -race ./...
+
+.PHONY: unit
+unit: ## the tests of the root module without the race detector, for a quick answer
+	@go test ./...
+
+.PHONY: examples
+examples: ## run every program in examples; its exit status is its verdict
+	@echo "== examples"
+	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
+	for e in $(EXAMPLES); do \
+		if go run "./$$e" >"$$out" 2>&1; then echo "ok  	./$$e"; \
+		else cat "$$out"; echo "FAIL	./$$e"; exit 1; fi; \
+	done
+
+.PHONY: modules
+modules: ## vet, staticcheck and tests with the race detector in every other module
+	@for m in $(NESTED); do \
+		if [ -z "$$(find "$$m" -name '*.go' -print -quit)" ]; then echo "== no packages ($$m)"; continue; fi; \
+		echo "== go vet ($$m)"; go -C "$$m" vet ./...; \
+		echo "== staticcheck ($$m)"; go -C "$$m" $(STATICCHECK) ./...; \
+		echo "== go test -race ($$m)"; go -C "$$m" test -race ./...; \
+	done
+
+.PHONY: fuzz
+fuzz: ## fuzz every fuzz target of the root module for FUZZTIME (10s)
+	@for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' "$$p" | grep '^Fuzz' || true); do \
+			echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## the comparison with other libraries, as the tables in README.md have it
+	@go -C bench run .

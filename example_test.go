@@ -1,0 +1,686 @@
+package retryablehttp_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/a0b132ce/retryablehttp"
+)
+
+// flaky starts a server that answers status to the first n requests, and from then
+// on says what it was sent.
+func flaky(n int32, status int) *httptest.Server {
+	var requests atomic.Int32
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1) <= n {
+			w.WriteHeader(status)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			log.Panic(err)
+		}
+		fmt.Fprintf(w, "%s %q", r.Method, body)
+	}))
+}
+
+// quick is a client that does not wait for long.
+func quick() *retryablehttp.Client {
+	client := retryablehttp.NewClient()
+	client.RetryWaitMin, client.RetryWaitMax = time.Millisecond, 2*time.Millisecond
+	return client
+}
+
+// show prints status and body of an answer, or the error, without the server's
+// address, which is another one each time.
+func show(server *httptest.Server, resp *http.Response, err error) {
+	if err != nil {
+		fmt.Println("error:", strings.ReplaceAll(err.Error(), server.URL, "http://host"))
+		return
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		log.Panic(err)
+	}
+	fmt.Println(strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, body)))
+}
+
+// The smallest program: net/http with another import.
+func Example() {
+	server := flaky(0, 0)
+	defer server.Close()
+
+	resp, err := retryablehttp.Get(server.URL)
+	if err != nil {
+		log.Panic(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		log.Panic(err)
+	}
+	fmt.Println(resp.Status, string(body))
+	// Output: 200 OK GET ""
+}
+
+func ExampleNewClient() {
+	server := flaky(2, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := retryablehttp.NewClient()
+	client.RetryMax = 3
+	client.RetryWaitMin = 1 * time.Millisecond // the default is 1 s
+	client.RetryWaitMax = 9 * time.Millisecond // the default is 30 s
+	resp, err := client.Get(server.URL)
+	show(server, resp, err)
+	// Output: 200 GET ""
+}
+
+func ExampleGet() {
+	server := flaky(0, 0)
+	defer server.Close()
+
+	resp, err := retryablehttp.Get(server.URL)
+	show(server, resp, err)
+	// Output: 200 GET ""
+}
+
+func ExampleHead() {
+	server := flaky(0, 0)
+	defer server.Close()
+
+	resp, err := retryablehttp.Head(server.URL)
+	if err != nil {
+		log.Panic(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.StatusCode, resp.ContentLength)
+	// Output: 200 7
+}
+
+func ExamplePost() {
+	server := flaky(0, 0)
+	defer server.Close()
+
+	resp, err := retryablehttp.Post(server.URL, "text/plain", "a string will do")
+	show(server, resp, err)
+	// Output: 200 POST "a string will do"
+}
+
+func ExamplePostForm() {
+	server := flaky(0, 0)
+	defer server.Close()
+
+	resp, err := retryablehttp.PostForm(server.URL, url.Values{"name": {"gopher"}})
+	show(server, resp, err)
+	// Output: 200 POST "name=gopher"
+}
+
+func ExampleClient_Do() {
+	server := flaky(1, http.StatusBadGateway)
+	defer server.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPut, server.URL, []byte(`{"n":1}`))
+	if err != nil {
+		log.Panic(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+
+	resp, err := quick().Do(req)
+	show(server, resp, err)
+	// Output: 200 PUT "{\"n\":1}"
+}
+
+// A file is read from its offset for each attempt, without being copied to memory.
+func ExampleClient_Post() {
+	server := flaky(2, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("retryablehttp-example-%d", os.Getpid()))
+	if err := os.WriteFile(name, []byte("header|the part to send"), 0o600); err != nil {
+		log.Panic(err)
+	}
+	defer os.Remove(name)
+	file, err := os.Open(name)
+	if err != nil {
+		log.Panic(err)
+	}
+	defer file.Close() // the client does not close it
+	if _, err := file.Seek(int64(len("header|")), io.SeekStart); err != nil {
+		log.Panic(err)
+	}
+
+	resp, err := quick().Post(server.URL, "text/plain", file)
+	show(server, resp, err)
+	// Output: 200 POST "the part to send"
+}
+
+func ExampleClient_PostForm() {
+	server := flaky(1, http.StatusInternalServerError)
+	defer server.Close()
+
+	resp, err := quick().PostForm(server.URL, url.Values{"q": {"retry"}})
+	show(server, resp, err)
+	// Output: 200 POST "q=retry"
+}
+
+// An attempt that has no response headers in time is retried. The context's deadline
+// would end the whole call instead.
+func ExampleClient_attemptTimeout() {
+	client := quick()
+	client.AttemptTimeout = 50 * time.Millisecond
+	client.HTTPClient = &http.Client{Transport: transport(func(req *http.Request) (*http.Response, error) {
+		if retryablehttp.AttemptNumber(req.Context()) == 1 {
+			<-req.Context().Done() // hang
+			return nil, req.Context().Err()
+		}
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	})}
+	client.OnAttempt = func(a retryablehttp.Attempt) {
+		fmt.Println(a.Number, errors.Is(a.Err, retryablehttp.ErrAttemptTimeout), a.Retry)
+	}
+	resp, err := client.Get("http://host/")
+	if err != nil {
+		log.Panic(err)
+	}
+	resp.Body.Close()
+	// Output:
+	// 1 true true
+	// 2 false false
+}
+
+func ExampleClient_maxElapsedTime() {
+	server := flaky(1000, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	client.RetryMax = 1000
+	client.MaxElapsedTime = 20 * time.Millisecond
+	_, err := client.Get(server.URL)
+	fmt.Println(errors.Is(err, retryablehttp.ErrMaxElapsedTime))
+	// Output: true
+}
+
+// A server that asks for a long pause is not waited for.
+func ExampleClient_retryAfterMax() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "86400")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer server.Close()
+
+	client := retryablehttp.NewClient()
+	client.RetryAfterMax = time.Minute // the default is 5 minutes
+	_, err := client.Get(server.URL)
+	var giveUp *retryablehttp.GiveUpError
+	if errors.As(err, &giveUp) {
+		fmt.Println(giveUp.Attempts, "attempt:", giveUp.Err)
+	}
+	// Output:
+	// 1 attempt: server asks to wait 24h0m0s (Retry-After), longer than Client.RetryAfterMax allows (1m0s); last attempt: unexpected HTTP status 429 Too Many Requests
+}
+
+// Any leveled logger will do; a *slog.Logger gets typed attributes and the request's
+// context.
+func ExampleClient_logger() {
+	server := flaky(1, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	client.Logger = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			switch a.Key {
+			case slog.TimeKey, "timeout": // another one each time
+				return slog.Attr{}
+			case "url":
+				a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), server.URL, "http://host"))
+			}
+			return a
+		},
+	}))
+	resp, err := client.Get(server.URL + "/things?key=s3cret")
+	show(server, resp, err)
+	// Output:
+	// level=DEBUG msg="performing request" method=GET url="http://host/things?key=REDACTED"
+	// level=DEBUG msg="retrying request" method=GET url="http://host/things?key=REDACTED" status=503 remaining=4
+	// level=DEBUG msg="performing request" method=GET url="http://host/things?key=REDACTED"
+	// 200 GET ""
+}
+
+// By default query values are hidden. A program that needs some of them in its logs
+// says which.
+func ExampleClient_redactURL() {
+	server := flaky(1000, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	_, err := client.Get(server.URL + "/things?page=2&key=s3cret")
+	show(server, nil, err)
+
+	client = quick()
+	client.RedactURL = func(u *url.URL) string {
+		return u.Path + "?page=" + u.Query().Get("page")
+	}
+	_, err = client.Get(server.URL + "/things?page=2&key=s3cret")
+	show(server, nil, err)
+	// Output:
+	// error: GET http://host/things?page=REDACTED&key=REDACTED giving up after 5 attempt(s)
+	// error: GET /things?page=2 giving up after 5 attempt(s)
+}
+
+// The hooks see each attempt. A header that the request hook sets is that attempt's
+// alone.
+func ExampleClient_requestLogHook() {
+	server := flaky(1, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	client.RequestLogHook = func(_ retryablehttp.Logger, req *http.Request, index int) {
+		req.Header.Add("X-Retry", fmt.Sprint(index))
+		fmt.Println("sending", req.Header["X-Retry"])
+	}
+	client.ResponseLogHook = func(_ retryablehttp.Logger, resp *http.Response) {
+		fmt.Println("received", resp.StatusCode)
+	}
+	resp, err := client.Get(server.URL)
+	show(server, resp, err)
+	// Output:
+	// sending [0]
+	// received 503
+	// sending [1]
+	// received 200
+	// 200 GET ""
+}
+
+// OnAttempt is for metrics and for traces of what a call went through.
+func ExampleClient_onAttempt() {
+	server := flaky(2, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	client.OnAttempt = func(a retryablehttp.Attempt) {
+		fmt.Printf("attempt %d: %d, retry %t (%s)\n", a.Number, a.Response.StatusCode, a.Retry, a.Reason)
+	}
+	client.RetryMax = 1
+	_, err := client.Get(server.URL)
+	show(server, nil, err)
+	// Output:
+	// attempt 1: 503, retry true (status)
+	// attempt 2: 503, retry false (retries used up)
+	// error: GET http://host giving up after 2 attempt(s)
+}
+
+// The http.Client that the rest of a program, or somebody else's library, expects.
+func ExampleClient_StandardClient() {
+	server := flaky(1, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	standard := quick().StandardClient()
+	resp, err := standard.Post(server.URL, "text/plain", strings.NewReader("as ever"))
+	show(server, resp, err)
+	// Output: 200 POST "as ever"
+}
+
+// An existing http.Client keeps its Jar, CheckRedirect and Timeout.
+func ExampleRoundTripper() {
+	server := flaky(1, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	existing := &http.Client{Timeout: 10 * time.Second}
+	existing.Transport = &retryablehttp.RoundTripper{Client: quick()}
+
+	resp, err := existing.Get(server.URL)
+	show(server, resp, err)
+	// Output: 200 GET ""
+}
+
+func ExampleNewRequest() {
+	server := flaky(1, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	req, err := retryablehttp.NewRequest(http.MethodDelete, server.URL+"/things/1", nil)
+	if err != nil {
+		log.Panic(err)
+	}
+	resp, err := quick().Do(req)
+	show(server, resp, err)
+	// Output: 200 DELETE ""
+}
+
+func ExampleNewRequestWithContext() {
+	server := flaky(1000, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	// The wait of at least a second cannot end before the deadline, so the call
+	// gives up without waiting.
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
+	if err != nil {
+		log.Panic(err)
+	}
+	start := time.Now()
+	_, err = retryablehttp.NewClient().Do(req)
+	fmt.Println(errors.Is(err, context.DeadlineExceeded), time.Since(start) < 500*time.Millisecond)
+	// Output: true true
+}
+
+// A request that was made for net/http can be sent as it is.
+func ExampleFromRequest() {
+	server := flaky(1, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	standard, err := http.NewRequest(http.MethodPost, server.URL, strings.NewReader("made elsewhere"))
+	if err != nil {
+		log.Panic(err)
+	}
+	req, err := retryablehttp.FromRequest(standard)
+	if err != nil {
+		log.Panic(err)
+	}
+	resp, err := quick().Do(req)
+	show(server, resp, err)
+	// Output: 200 POST "made elsewhere"
+}
+
+func ExampleRequest_SetBody() {
+	server := flaky(1, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	req, err := retryablehttp.NewRequest(http.MethodPost, server.URL, nil)
+	if err != nil {
+		log.Panic(err)
+	}
+	if err := req.SetBody(bytes.NewBufferString("a buffer is not consumed")); err != nil {
+		log.Panic(err)
+	}
+	resp, err := quick().Do(req)
+	show(server, resp, err)
+
+	fmt.Println(req.SetBody(42))
+	// Output:
+	// 200 POST "a buffer is not consumed"
+	// cannot handle type int
+}
+
+func ExampleRequest_BodyBytes() {
+	req, err := retryablehttp.NewRequest(http.MethodPost, "http://host/", strings.NewReader("to be signed"))
+	if err != nil {
+		log.Panic(err)
+	}
+	body, err := req.BodyBytes() // the request can still be sent
+	fmt.Println(string(body), err)
+	// Output: to be signed <nil>
+}
+
+func ExampleRequest_WriteTo() {
+	req, err := retryablehttp.NewRequest(http.MethodPost, "http://host/", []byte("the body\n"))
+	if err != nil {
+		log.Panic(err)
+	}
+	n, err := req.WriteTo(os.Stdout)
+	fmt.Println(n, err)
+	// Output:
+	// the body
+	// 9 <nil>
+}
+
+// A response that is a 200 but broken can be retried too.
+func ExampleRequest_SetResponseHandler() {
+	var requests atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if requests.Add(1) == 1 {
+			io.WriteString(w, `{"n": `)
+			return
+		}
+		io.WriteString(w, `{"n": 7}`)
+	}))
+	defer server.Close()
+
+	req, err := retryablehttp.NewRequest(http.MethodGet, server.URL, nil)
+	if err != nil {
+		log.Panic(err)
+	}
+	var answer struct{ N int }
+	req.SetResponseHandler(func(resp *http.Response) error {
+		return json.NewDecoder(resp.Body).Decode(&answer)
+	})
+	resp, err := quick().Do(req)
+	if err != nil {
+		log.Panic(err)
+	}
+	resp.Body.Close()
+	fmt.Println(answer.N, requests.Load())
+	// Output: 7 2
+}
+
+// A ReaderFunc makes the body anew for each attempt; the length is taken from the
+// reader where it has one.
+func ExampleReaderFunc() {
+	server := flaky(1, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	attempt := 0
+	body := retryablehttp.ReaderFunc(func() (io.Reader, error) {
+		attempt++
+		return strings.NewReader(fmt.Sprintf("body of attempt %d", attempt)), nil
+	})
+	resp, err := quick().Post(server.URL, "text/plain", body)
+	show(server, resp, err)
+	// Output: 200 POST "body of attempt 2"
+}
+
+// A policy that retries what the default one does, and 404 for things that have just
+// been created.
+func ExampleCheckRetry() {
+	server := flaky(1, http.StatusNotFound)
+	defer server.Close()
+
+	client := quick()
+	client.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+		if err == nil && resp.StatusCode == http.StatusNotFound {
+			return true, nil
+		}
+		return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
+	}
+	resp, err := client.Get(server.URL)
+	show(server, resp, err)
+	// Output: 200 GET ""
+}
+
+// With this policy the status is in the error's text.
+func ExampleErrorPropagatedRetryPolicy() {
+	server := flaky(1000, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	client.RetryMax = 1
+	client.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
+	_, err := client.Get(server.URL)
+	show(server, nil, err)
+	// Output: error: GET http://host giving up after 2 attempt(s): unexpected HTTP status 503 Service Unavailable
+}
+
+// A backoff is a function of the bounds, the number of failures so far less one, and
+// the response.
+func ExampleBackoff() {
+	server := flaky(2, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	client.Backoff = func(_, _ time.Duration, attemptNum int, _ *http.Response) time.Duration {
+		return time.Duration(attemptNum+1) * time.Millisecond
+	}
+	client.OnAttempt = func(a retryablehttp.Attempt) { fmt.Println(a.Number, a.Wait) }
+	resp, err := client.Get(server.URL)
+	show(server, resp, err)
+	// Output:
+	// 1 1ms
+	// 2 2ms
+	// 3 0s
+	// 200 GET ""
+}
+
+func ExampleDefaultBackoff() {
+	for attempt := range 6 {
+		fmt.Print(retryablehttp.DefaultBackoff(time.Second, 10*time.Second, attempt, nil), " ")
+	}
+	resp := &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"20"}}}
+	fmt.Println(retryablehttp.DefaultBackoff(time.Second, 10*time.Second, 0, resp))
+	// Output: 1s 2s 4s 8s 10s 10s 20s
+}
+
+// What a wait is drawn from: from min·2^n to min·2^(n+1), and at last the upper half
+// of what max allows.
+func ExampleExponentialJitterBackoff() {
+	for attempt := range 5 {
+		lo, hi := time.Hour, time.Duration(0)
+		for range 10_000 {
+			wait := retryablehttp.ExponentialJitterBackoff(time.Second, 10*time.Second, attempt, nil)
+			lo, hi = min(lo, wait), max(hi, wait)
+		}
+		fmt.Println(attempt, lo.Round(100*time.Millisecond), hi.Round(100*time.Millisecond))
+	}
+	// Output:
+	// 0 1s 2s
+	// 1 2s 4s
+	// 2 4s 8s
+	// 3 5s 10s
+	// 4 5s 10s
+}
+
+// An error handler decides what a call that gives up returns.
+func ExampleErrorHandler() {
+	server := flaky(1000, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	client.RetryMax = 2
+	client.ErrorHandler = func(resp *http.Response, err error, numTries int) (*http.Response, error) {
+		if resp == nil {
+			return nil, err
+		}
+		resp.Body.Close()
+		return nil, fmt.Errorf("status %d, %d times", resp.StatusCode, numTries)
+	}
+	_, err := client.Get(server.URL)
+	show(server, nil, err)
+	// Output: error: status 503, 3 times
+}
+
+// The last response as net/http would have returned it, instead of an error.
+func ExamplePassthroughErrorHandler() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, "down for maintenance")
+	}))
+	defer server.Close()
+
+	client := quick()
+	client.RetryMax = 2
+	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	resp, err := client.Get(server.URL)
+	show(server, resp, err)
+	// Output: 503 down for maintenance
+}
+
+func ExampleGiveUpError() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, "down for maintenance")
+	}))
+	defer server.Close()
+
+	client := quick()
+	client.RetryMax = 2
+	_, err := client.Get(server.URL)
+
+	var giveUp *retryablehttp.GiveUpError
+	if errors.As(err, &giveUp) {
+		fmt.Println(giveUp.Attempts, giveUp.Reason)
+		if giveUp.Response != nil {
+			body, _ := io.ReadAll(giveUp.Response.Body)
+			fmt.Println(giveUp.Response.StatusCode, string(body))
+		}
+	}
+	// Output:
+	// 3 retries used up
+	// 503 down for maintenance
+}
+
+// A signature that must not be used twice is made anew for each retry.
+func ExamplePrepareRetry() {
+	var requests atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println(r.Header["Signature"])
+		if requests.Add(1) < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer server.Close()
+
+	signatures := 1
+	client := quick()
+	client.PrepareRetry = func(req *http.Request) error {
+		signatures++
+		req.Header.Set("Signature", fmt.Sprintf("number %d", signatures))
+		return nil
+	}
+	req, err := retryablehttp.NewRequest(http.MethodGet, server.URL, nil)
+	if err != nil {
+		log.Panic(err)
+	}
+	req.Header.Set("Signature", "number 1")
+	resp, err := client.Do(req)
+	show(server, resp, err)
+	fmt.Println(req.Header["Signature"])
+	// Output:
+	// [number 1]
+	// [number 2]
+	// [number 3]
+	// 200
+	// [number 1]
+}
+
+// transport is an http.RoundTripper made of a function.
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(req *http.Request) (*http.Response, error) { return t(req) }
+
+// Any transport below the client can tell which attempt it is sending.
+func ExampleAttemptNumber() {
+	server := flaky(2, http.StatusServiceUnavailable)
+	defer server.Close()
+
+	client := quick()
+	pool := client.HTTPClient.Transport
+	client.HTTPClient.Transport = transport(func(req *http.Request) (*http.Response, error) {
+		fmt.Println("attempt", retryablehttp.AttemptNumber(req.Context()))
+		return pool.RoundTrip(req)
+	})
+	resp, err := client.Get(server.URL)
+	show(server, resp, err)
+	// Output:
+	// attempt 1
+	// attempt 2
+	// attempt 3
+	// 200 GET ""
+}
