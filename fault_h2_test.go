@@ -1,0 +1,158 @@
+package retryablehttp_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/a0b132ce/retryablehttp"
+	"github.com/a0b132ce/retryablehttp/retrytest"
+)
+
+// Spec 3, HTTP/2 re-sends work for every kind of body. A refused stream and one above
+// a GOAWAY were not processed, so net/http sends them again on its own, from GetBody.
+func TestFaultHTTP2ResendsEveryKindOfBody(t *testing.T) {
+	content := randomBytes(300_000)
+	for _, kind := range faultBodies(t, content) {
+		for _, step := range []retrytest.Step{
+			{Fault: retrytest.RefuseStream},
+			{Fault: retrytest.RefuseStream, Read: 100_000},
+			{Fault: retrytest.RefuseStream, Read: retrytest.HeadersOnly},
+			{Fault: retrytest.GoAway},
+			{Fault: retrytest.GoAway, Read: 100_000},
+			{Fault: retrytest.GoAway, Read: retrytest.HeadersOnly},
+		} {
+			t.Run(fmt.Sprintf("%s/%s/%d", kind.name, step.Fault, step.Read), func(t *testing.T) {
+				onEach(t, protocols[2:], []retrytest.Step{step, {Body: "done"}}, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
+					resp, err := client.Post(server.URL, "", kind.make())
+					require.NoError(t, err)
+					assert.Equal(t, "done", readBody(t, resp))
+					attempts := server.Attempts()
+					require.Len(t, attempts, 2)
+					assert.NoError(t, attempts[1].BodyErr)
+					assert.Equal(t, kind.want(content), attempts[1].BodySHA256)
+				})
+			})
+		}
+	}
+}
+
+// Spec 4, StandardClient, RoundTripper.
+func TestFaultHTTP2ResendsTheBodyOfAStandardRequest(t *testing.T) {
+	content := string(randomBytes(300_000))
+	for _, fault := range []retrytest.Fault{retrytest.RefuseStream, retrytest.GoAway} {
+		t.Run(string(fault), func(t *testing.T) {
+			steps := []retrytest.Step{{Fault: fault, Read: 100_000}, {Status: 503}, {Body: "done"}}
+			onEach(t, protocols[2:], steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
+				req, err := http.NewRequest("POST", server.URL, strings.NewReader(content))
+				require.NoError(t, err)
+				resp, err := client.StandardClient().Do(req)
+				require.NoError(t, err)
+				assert.Equal(t, "done", readBody(t, resp))
+				attempts := server.Attempts()
+				require.Len(t, attempts, 3)
+				assert.Equal(t, sha256.Sum256([]byte(content)), attempts[2].BodySHA256)
+			})
+		})
+	}
+}
+
+// Spec 2, DefaultRetryPolicy: any transport error is retried.
+func TestFaultHTTP2StreamErrorsAreRetried(t *testing.T) {
+	const internalError, cancel, enhanceYourCalm = 2, 8, 11
+	upload := randomBytes(300_000)
+	for _, code := range []uint32{internalError, cancel, enhanceYourCalm} {
+		for name, step := range map[string]retrytest.Step{
+			"before the body":   {Read: retrytest.HeadersOnly},
+			"in the body":       {Read: 100_000},
+			"after the request": {},
+		} {
+			t.Run(fmt.Sprintf("%d/%s", code, name), func(t *testing.T) {
+				step.Fault, step.Code, step.Times = retrytest.ResetStream, code, 2
+				onEach(t, protocols[2:], []retrytest.Step{step, {Body: "done"}}, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
+					var numbers []int
+					client.OnAttempt = func(a retryablehttp.Attempt) { numbers = append(numbers, a.Number) }
+					resp, err := client.Post(server.URL, "", upload)
+					require.NoError(t, err)
+					assert.Equal(t, "done", readBody(t, resp))
+					assert.Equal(t, []int{1, 2, 3}, numbers)
+					attempts := server.Attempts()
+					require.Len(t, attempts, 3)
+					assert.Equal(t, sha256.Sum256(upload), attempts[2].BodySHA256)
+				})
+			})
+		}
+	}
+}
+
+// Spec 4, connection pool: only what failed is lost, and a failed stream is no lost
+// connection.
+func TestFaultHTTP2StreamsThatFailDoNotCostTheConnection(t *testing.T) {
+	const internalError = 2
+	bad := retrytest.Step{Fault: retrytest.ResetStream, Code: internalError}
+	early := retrytest.Step{Status: 503, Body: "busy", Read: retrytest.HeadersOnly}
+	slow := retrytest.Step{Status: 503, Body: "busy", Fault: retrytest.Stall, After: 2}
+	onEach(t, protocols[2:], []retrytest.Step{{}, bad, early, slow, bad, {Body: "done"}}, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
+		resp, err := client.Get(server.URL)
+		require.NoError(t, err)
+		resp.Body.Close()
+		resp, err = client.Post(server.URL, "", randomBytes(300_000))
+		require.NoError(t, err)
+		assert.Equal(t, "done", readBody(t, resp))
+		assert.Len(t, server.Attempts(), 6)
+		assert.Equal(t, 1, server.Accepted())
+	})
+}
+
+// Spec 2, DefaultRetryPolicy: any transport error is retried. All streams of a
+// connection fail with it.
+func TestFaultHTTP2LosesNoCallWhenAConnectionWithManyStreamsBreaks(t *testing.T) {
+	const calls = 50
+	for _, fault := range []retrytest.Fault{retrytest.Reset, retrytest.Close, retrytest.GoAway} {
+		t.Run(string(fault), func(t *testing.T) {
+			server := retrytest.NewServerFunc(retrytest.HTTP2, func(a retrytest.Attempt) retrytest.Step {
+				if a.Number == calls/2 || a.Number == calls {
+					return retrytest.Step{Fault: fault}
+				}
+				return retrytest.Step{Body: "done " + a.URL}
+			})
+			defer server.Close()
+			client := faultClient(server)
+			var running sync.WaitGroup
+			for i := range calls {
+				running.Go(func() {
+					upload := strings.Repeat(fmt.Sprint(i), 20_000)
+					req, err := retryablehttp.NewRequest("POST", fmt.Sprintf("%s/%d", server.URL, i), upload)
+					if !assert.NoError(t, err) {
+						return
+					}
+					req.SetResponseHandler(func(resp *http.Response) error { // the connection may break in the answer
+						body, err := io.ReadAll(resp.Body)
+						if err == nil && string(body) != fmt.Sprintf("done /%d", i) {
+							t.Errorf("call %d got the answer %q", i, body)
+						}
+						return err
+					})
+					resp, err := client.Do(req)
+					if assert.NoError(t, err) {
+						resp.Body.Close()
+					}
+				})
+			}
+			running.Wait()
+			for _, a := range server.Attempts() {
+				if a.BodyRead && a.BodyErr == nil {
+					assert.Equal(t, sha256.Sum256([]byte(strings.Repeat(a.URL[1:], 20_000))), a.BodySHA256)
+				}
+			}
+			requireNoOpenConns(t, server)
+		})
+	}
+}
