@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+// The test binary is its own server, as the command is.
+func TestMain(m *testing.M) {
+	if isServer() {
+		serve()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Timings are for the full run to judge; what is counted must come out exactly, in the
+// smallest run too.
+func TestCountedGoalsAreMet(t *testing.T) {
+	var out bytes.Buffer
+	goals, err := run(&out, "^(success|retry|pool|retryafter)$", 1, true, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := 0
+	for _, g := range goals {
+		if strings.HasSuffix(g.name, "-time") {
+			if g.err != nil {
+				t.Errorf("%s: %v", g.name, g.err)
+			}
+			continue
+		}
+		counted++
+		if !g.met() {
+			t.Errorf("%s: %g %s, limit %g, error %v", g.name, g.figure, g.unit, g.limit, g.err)
+		}
+	}
+	if counted == 0 {
+		t.Error("nothing was counted")
+	}
+	if t.Failed() {
+		t.Log(out.String())
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for _, test := range []struct {
+		of   []float64
+		want float64
+	}{
+		{nil, 0},
+		{[]float64{3}, 3},
+		{[]float64{4, 1}, 2.5},
+		{[]float64{9, 1, 2}, 2},
+	} {
+		if got := median(test.of); got != test.want {
+			t.Errorf("median(%v) = %v, want %v", test.of, got, test.want)
+		}
+	}
+}
