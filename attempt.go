@@ -1,7 +1,6 @@
 package retryablehttp
 
 import (
-	"context"
 	"net/http"
 	"time"
 )
@@ -50,32 +49,7 @@ const (
 	ReasonDeadline       Reason = "deadline"             // the context's deadline passed, or the wait would have passed it
 	ReasonMaxElapsedTime Reason = "max elapsed time"     // the same for MaxElapsedTime
 	ReasonRetryAfter     Reason = "Retry-After too long" // longer than RetryAfterMax
+	ReasonNotReplayable  Reason = "not replayable"       // a one-shot body of which more than ReplayMax was read
 	ReasonPrepareRetry   Reason = "PrepareRetry failed"
-	ReasonBody           Reason = "request body failed" // no reader could be had for the attempt
+	ReasonBody           Reason = "request body failed" // it could not be opened or, a one-shot body, not be read
 )
-
-// AttemptNumber tells a transport, by the context of the request it is given, which
-// attempt of its call this is: 1, 2, and so on. It is 1 for a context that no retry
-// has marked.
-func AttemptNumber(ctx context.Context) int {
-	if n, ok := ctx.Value(attemptKey{}).(int); ok {
-		return n
-	}
-	return 1
-}
-
-type attemptKey struct{}
-
-// attemptContext marks a context with the number of a retry. It does what
-// context.WithValue does with half the allocations.
-type attemptContext struct {
-	context.Context
-	number int
-}
-
-func (c *attemptContext) Value(key any) any {
-	if _, ok := key.(attemptKey); ok {
-		return c.number
-	}
-	return c.Context.Value(key)
-}

@@ -6,25 +6,32 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"reflect"
 	"sync"
+	"sync/atomic"
 )
 
 // Request is an [http.Request] whose body can be sent again. Everything that holds
-// for the embedded request holds here; only the body is different: it is not in
-// the Body field but behind GetBody, and each attempt gets a reader of its own.
+// for the embedded request holds here; only the body is different: where the kind of
+// body permits it, it is behind GetBody, and each attempt gets a reader of its own. (Bytes
+// in memory have their first reader in the Body field as well.)
 //
-// Sending a Request does not modify it, so it may be sent again, also at the
-// same time, unless its body is a one-shot Body that the caller has set.
+// Such a Request may be sent again, also at the same time. One whose body can be read only
+// once, and therefore is in the Body field alone, can be sent again, but not at the same
+// time, as long as all of it is kept.
 type Request struct {
 	*http.Request
 
 	responseHandler ResponseHandlerFunc
 
-	// bodySpent tells that Request.Body, which can be sent once, has been:
-	// from then on GetBody serves every attempt.
+	// bodySpent tells that a Request.Body that the caller has set, beside a
+	// GetBody, was sent: from then on GetBody serves every attempt.
 	bodySpent bool
+
+	// stream is what a Request.Body without a GetBody has become.
+	stream *stream
 }
 
 // ReaderFunc makes a body reader. It is called once for each attempt (and again
@@ -71,17 +78,13 @@ func NewRequestWithContext(ctx context.Context, method, url string, rawBody any)
 	return req, nil
 }
 
-// FromRequest wraps a request that was made for net/http, without modifying it.
-// If it has a GetBody, the first attempt sends Body and the later ones what
-// GetBody gives, and nothing is read here. If it has only a Body, that is read
-// whole and closed here.
+// FromRequest wraps a request that was made for net/http, without modifying it or
+// reading its body. If it has a GetBody, the first attempt sends Body and the later
+// ones what GetBody gives. If it has only a Body, that is streamed, and kept to be sent
+// again as far as [Client.ReplayMax] allows.
 func FromRequest(r *http.Request) (*Request, error) {
 	if r == nil {
 		return nil, errNilRequest
-	}
-	r, err := replayable(r)
-	if err != nil {
-		return nil, err
 	}
 	return &Request{Request: r}, nil
 }
@@ -114,7 +117,9 @@ func (r *Request) SetResponseHandler(fn ResponseHandlerFunc) {
 //   - any other [io.ReadSeeker]: from its current offset to its end; every
 //     attempt seeks back there; it is not closed;
 //   - [ReaderFunc] and func() (io.Reader, error): called for each attempt;
-//   - any other [io.Reader]: read whole here, and closed if it is an [io.Closer].
+//   - any other [io.Reader]: streamed, and kept to be sent again as far as
+//     [Client.ReplayMax] allows; closed, once, if it is an [io.Closer]; its length is
+//     taken from a Len() int method, or found out if it is no longer than is kept.
 //
 // Everything else, and a nil pointer or function of these types, is an error,
 // upon which the request is as it was.
@@ -126,21 +131,41 @@ func (r *Request) SetBody(rawBody any) error {
 	if err := own.setBody(rawBody); err != nil {
 		return err
 	}
-	r.Request, r.bodySpent = own.Request, false
+	r.Request, r.bodySpent, r.stream = own.Request, false, nil
 	return nil
 }
 
 func (r *Request) setBody(rawBody any) error {
-	getBody, length, err := bodySource(rawBody)
+	body, getBody, length, err := bodySource(rawBody)
 	if err != nil {
 		return err
 	}
-	r.Body, r.GetBody, r.ContentLength = nil, getBody, length
+	r.Body, r.GetBody, r.ContentLength = body, getBody, length
 	return nil
 }
 
-// BodyBytes returns the whole body, nil if there is none. It reads a reader of its
-// own, so the request can still be sent.
+// takeBody reports whether the next attempt may send Body itself: it has not been sent.
+func (r *Request) takeBody() bool {
+	if ours, ok := r.Body.(interface{ take() bool }); ok {
+		return ours.take()
+	}
+	if r.Body == nil || r.bodySpent {
+		return r.Body == nil
+	}
+	r.bodySpent = true
+	return true
+}
+
+// oneShot returns the stream of a Body without a GetBody, nil if there is none.
+func (r *Request) oneShot() *stream {
+	if r.stream == nil && oneShot(r.Request) {
+		r.stream = newStream(r.Body, r.ContentLength)
+	}
+	return r.stream
+}
+
+// BodyBytes returns the whole body, nil if there is none. The request can still be
+// sent: a body that can be read only once is kept whole from then on.
 func (r *Request) BodyBytes() ([]byte, error) {
 	if !r.hasBody() {
 		return nil, nil
@@ -152,20 +177,19 @@ func (r *Request) BodyBytes() ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// WriteTo writes the whole body to w and returns the number of bytes written. It
-// reads a reader of its own, so the request can still be sent.
+// WriteTo writes the whole body to w and returns the number of bytes written. The
+// request can still be sent: a body that can be read only once is kept whole from then
+// on.
 func (r *Request) WriteTo(w io.Writer) (int64, error) {
 	if !r.hasBody() {
 		return 0, nil
 	}
-	if r.GetBody == nil { // a Body that the caller has set
-		buffered, err := replayable(r.Request)
-		if err != nil {
-			return 0, err
-		}
-		r.Request = buffered
+	getBody := r.GetBody
+	if stream := r.oneShot(); stream != nil {
+		stream.allow(math.MaxInt64)
+		getBody = stream.open
 	}
-	body, err := open(r.GetBody)
+	body, err := open(getBody)
 	if err != nil {
 		return 0, err
 	}
@@ -178,39 +202,6 @@ func (r *Request) WriteTo(w io.Writer) (int64, error) {
 
 func (r *Request) hasBody() bool {
 	return r.GetBody != nil || r.Body != nil && r.Body != http.NoBody
-}
-
-// replayable returns r itself if its body can be sent again, and otherwise a copy
-// whose body has been read into memory and is served by GetBody. The body is
-// closed on every path.
-func replayable(r *http.Request) (*http.Request, error) {
-	if r.Body == nil || r.Body == http.NoBody || r.GetBody != nil {
-		return r, nil
-	}
-	data, err := readAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	if declared := r.ContentLength; declared > 0 && declared != int64(len(data)) {
-		return nil, lengthError(declared, int64(len(data)))
-	}
-	copied := *r
-	copied.Body = nil
-	copied.GetBody, copied.ContentLength = memory(data)
-	return &copied, nil
-}
-
-func readAll(body io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(body)
-	if closer, ok := body.(io.Closer); ok {
-		if closeErr := closer.Close(); err == nil {
-			err = closeErr
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the request body: %w", err)
-	}
-	return data, nil
 }
 
 // bodyFunc is the type of http.Request.GetBody: it opens the body from its start.
@@ -235,62 +226,105 @@ func openBody(req *http.Request) error {
 		return err
 	}
 	req.Body = body
-	if measured, ok := body.(*measuredBody); ok && req.ContentLength == 0 && measured.length > 0 {
-		req.ContentLength = measured.length // a ReaderFunc's, known only now
-	}
+	fitBody(req)
 	return nil
 }
 
-// bodySource turns a raw body into a function that opens it and its length, 0 for
-// none or, beside a non-nil function, unknown (as in http.Request.ContentLength).
-func bodySource(rawBody any) (bodyFunc, int64, error) {
-	if isNilPointer(rawBody) {
-		return nil, 0, fmt.Errorf("cannot handle nil %T", rawBody)
+// needsFit reports whether fitBody has something to do. The first attempt of a
+// RoundTripper sends what it is given, where possible without a copy: there only what can
+// be told at no cost is looked at.
+func needsFit(req *http.Request, check bool) bool {
+	switch body := req.Body.(type) {
+	case *measuredBody:
+		return req.ContentLength == 0 && body.length > 0
+	case nil, *sectionBody, *memoryBody[[]byte], *memoryBody[string], *streamBody:
+		return false // cannot be shorter or longer than they say
 	}
-	switch raw := rawBody.(type) {
-	case nil:
-		return nil, 0, nil
-	case []byte:
-		get, n := memory(raw)
-		return get, n, nil
-	case string:
-		get, n := memory(raw)
-		return get, n, nil
-	case *bytes.Buffer:
-		get, n := memory(raw.Bytes())
-		return get, n, nil
-	case ReaderFunc:
-		return fromReaderFunc(raw), 0, nil
-	case func() (io.Reader, error):
-		return fromReaderFunc(raw), 0, nil
-	case io.Reader:
-		if raw == http.NoBody {
-			return nil, 0, nil
-		}
-		return readerSource(raw)
-	default:
-		return nil, 0, fmt.Errorf("cannot handle type %T", rawBody)
-	}
+	return check && req.ContentLength > 0 && req.URL.Scheme == "https" && req.Body != http.NoBody
 }
 
-func readerSource(raw io.Reader) (bodyFunc, int64, error) {
-	// A file that cannot seek (a pipe, a terminal) is a plain reader.
-	if seeker, ok := raw.(io.ReadSeeker); ok {
-		if at, remaining, err := extent(seeker); err == nil {
-			if readerAt, ok := raw.(io.ReaderAt); ok {
-				get, n := section(readerAt, at, remaining)
-				return get, n, nil
-			}
-			get, n := rewind(seeker, at, remaining)
-			return get, n, nil
+// fitBody makes the body of a request and its declared length fit. A ReaderFunc's length
+// is known only now. The body of somebody else's GetBody may turn out shorter than was
+// declared: HTTP/1 finds that out, and can use a file as it is; HTTP/2 leaves it to the
+// server, whose answer makes net/http send the request again and again.
+func fitBody(req *http.Request) {
+	if !needsFit(req, true) {
+		return
+	}
+	if measured, ok := req.Body.(*measuredBody); ok {
+		req.ContentLength = measured.length
+		return
+	}
+	req.Body = &measuredBody{source: req.Body, length: req.ContentLength}
+}
+
+// bodySource turns a raw body into a function that opens it or, where it can be read
+// only once, into a body; and its length, which is 0 for none and, with a body or a
+// function, for an unknown one (as in http.Request.ContentLength).
+func bodySource(rawBody any) (io.ReadCloser, bodyFunc, int64, error) {
+	if isNilPointer(rawBody) {
+		return nil, nil, 0, fmt.Errorf("cannot handle nil %T", rawBody)
+	}
+	var getBody bodyFunc
+	var length int64
+	switch raw := rawBody.(type) {
+	case nil:
+	case []byte:
+		return memory(raw)
+	case string:
+		return memory(raw)
+	case *bytes.Buffer:
+		return memory(raw.Bytes())
+	case ReaderFunc:
+		getBody = fromReaderFunc(raw)
+	case func() (io.Reader, error):
+		getBody = fromReaderFunc(raw)
+	case io.Reader:
+		if raw == http.NoBody {
+			break
 		}
+		var ok bool
+		if getBody, length, ok = seekable(raw); !ok {
+			return readOnce(raw)
+		}
+	default:
+		return nil, nil, 0, fmt.Errorf("cannot handle type %T", rawBody)
 	}
-	data, err := readAll(raw)
-	if err != nil {
-		return nil, 0, err
+	return nil, getBody, length, nil
+}
+
+// seekable opens a reader that can be read from the same place again.
+func seekable(raw io.Reader) (bodyFunc, int64, bool) {
+	seeker, ok := raw.(io.ReadSeeker)
+	if !ok {
+		return nil, 0, false
 	}
-	get, n := memory(data)
-	return get, n, nil
+	at, remaining, err := extent(seeker)
+	if err != nil { // a pipe or a terminal, though an *os.File
+		return nil, 0, false
+	}
+	var getBody bodyFunc
+	if readerAt, ok := raw.(io.ReaderAt); ok {
+		getBody, remaining = section(readerAt, at, remaining)
+	} else {
+		getBody, remaining = rewind(seeker, at, remaining)
+	}
+	return getBody, remaining, true
+}
+
+// readOnce makes a body of a plain reader, as http.NewRequest does.
+func readOnce(raw io.Reader) (io.ReadCloser, bodyFunc, int64, error) {
+	body, ok := raw.(io.ReadCloser)
+	if !ok {
+		body = io.NopCloser(raw)
+	}
+	if sized, ok := raw.(LenReader); ok {
+		if sized.Len() == 0 {
+			return nil, noBody, 0, body.Close()
+		}
+		return body, nil, int64(sized.Len()), nil
+	}
+	return body, nil, 0, nil
 }
 
 // extent tells the offset of a seeker and how many bytes follow it.
@@ -323,22 +357,30 @@ func lengthError(declared, got int64) error {
 
 func noBody() (io.ReadCloser, error) { return http.NoBody, nil }
 
-// memory serves data, which it does not copy.
-func memory[T []byte | string](data T) (bodyFunc, int64) {
+// memory serves data, which it does not copy. With the function comes a first reader,
+// for the Body field, so that an attempt can do without a copy of the request.
+func memory[T []byte | string](data T) (io.ReadCloser, bodyFunc, int64, error) {
 	if len(data) == 0 {
-		return noBody, 0
+		return nil, noBody, 0, nil
 	}
-	return func() (io.ReadCloser, error) {
-		return &memoryBody[T]{unread: data}, nil
-	}, int64(len(data))
+	return &memoryBody[T]{data: data}, func() (io.ReadCloser, error) {
+		return &memoryBody[T]{data: data}, nil
+	}, int64(len(data)), nil
 }
 
-type memoryBody[T []byte | string] struct{ unread T }
+type memoryBody[T []byte | string] struct {
+	data  T
+	at    int
+	taken atomic.Bool
+}
+
+// take reserves an unread reader for one attempt. It reports false to all but the first
+// call, also of copies of the request, which share it.
+func (b *memoryBody[T]) take() bool { return !b.taken.Swap(true) && b.at == 0 }
 
 func (b *memoryBody[T]) Read(p []byte) (int, error) {
-	n := copy(p, b.unread)
-	b.unread = b.unread[n:]
-	if len(b.unread) == 0 {
+	n := copy(p, b.data[b.at:])
+	if b.at += n; b.at == len(b.data) {
 		return n, io.EOF
 	}
 	return n, nil

@@ -155,7 +155,6 @@ func TestUnusableBodiesAreAnError(t *testing.T) {
 		"cannot handle nil retryablehttp.ReaderFunc":    nilFunc,
 		"cannot handle nil func() (io.Reader, error)":   (func() (io.Reader, error))(nil),
 		"cannot handle type struct {}":                  struct{}{},
-		"reading the request body: out of luck":         plainReader{iotest.ErrReader(errors.New("out of luck"))},
 		"cannot handle type func() *strings.Reader":     func() *strings.Reader { return nil },
 		"cannot handle type *struct { a int }":          &struct{ a int }{},
 		"cannot handle type []string":                   []string{"a"},

@@ -12,16 +12,28 @@ import (
 // answer.
 type call struct {
 	client  *Client
-	origin  *http.Request // the caller's; never modified
+	origin  *http.Request // what the caller asked for; never modified
 	handler ResponseHandlerFunc
-	follow  bool // redirects, as http.Client does; a RoundTripper does not
-	spent   bool // origin.Body was sent by an earlier call
+	follow  bool    // redirects, as http.Client does; a RoundTripper does not
+	spent   bool    // origin.Body was sent by an earlier call
+	stream  *stream // of a one-shot origin.Body, else nil
+	resumes bool    // the reading of another call's answer
 
 	ctx      context.Context // origin's
 	journal  journal
+	check    CheckRetry
+	retryMax int
+	observe  bool          // whether the policy may ask what was sent
+	nested   bool          // in the transport of another client, which does the retrying
 	start    time.Duration // on the clock of now
+
+	forPolicy *policyContext // c.ctx with c.origin, once it is needed
+
 	attempts int
-	drained  *drain // of the last response, while it may still be needed
+	seen     observation // of the last attempt
+	sent     bool        // some attempt may have been
+	suspect  bool        // the connection of the last attempt
+	drained  *drain      // of the last response, while it may still be needed
 }
 
 // outcome is what one attempt has come to.
@@ -52,6 +64,20 @@ func (o *outcome) answer() bool {
 	return !o.retry && o.cause() == nil
 }
 
+// passOn is what a nested call returns: what came of its attempt, for another client to
+// judge.
+func (o *outcome) passOn() (*http.Response, error) {
+	err := o.err
+	if o.handlerErr != nil {
+		err = o.handlerErr
+	}
+	if err != nil && o.resp != nil {
+		o.resp.Body.Close()
+		return nil, err
+	}
+	return o.resp, err
+}
+
 // stop says why and with what error a call gives up.
 type stop struct {
 	reason Reason
@@ -62,6 +88,24 @@ func (c *call) do() (*http.Response, error) {
 	if err := c.begin(); err != nil {
 		return nil, err
 	}
+	if stream := c.stream; stream != nil {
+		answered := false
+		defer func() { stream.finish(answered) }()
+		// A transport may wait for a read that is under way; only closing the source
+		// ends one that has nothing to give.
+		stopWatching := context.AfterFunc(c.ctx, func() { stream.finish(false) })
+		defer stopWatching()
+		if stop := c.readAhead(); stop != nil {
+			return c.giveUp(nil, stop)
+		}
+		resp, err := c.run()
+		answered = err == nil
+		return resp, err
+	}
+	return c.run()
+}
+
+func (c *call) run() (*http.Response, error) {
 	var last outcome
 	for {
 		req, stop := c.nextRequest()
@@ -69,9 +113,13 @@ func (c *call) do() (*http.Response, error) {
 			return c.giveUp(last.resp, stop)
 		}
 		last = c.attempt(req)
+		if c.nested {
+			c.report(req, &last, Attempt{})
+			return last.passOn()
+		}
 		if last.answer() {
 			c.report(req, &last, Attempt{})
-			return last.resp, nil
+			return c.resumable(last.resp), nil
 		}
 		wait, stop := c.plan(&last)
 		if stop != nil {
@@ -86,26 +134,68 @@ func (c *call) do() (*http.Response, error) {
 	}
 }
 
-// begin checks what the call was given, before anything is sent.
+// begin checks what the call was given and settles what holds for all its attempts,
+// before anything is sent.
 func (c *call) begin() error {
 	err := errNilURL
 	if c.origin.URL != nil {
-		c.journal, err = c.client.check()
+		c.journal, err = c.client.validate()
 	}
 	if err != nil {
-		if c.origin.Body != nil && !c.spent {
+		if c.stream != nil {
+			c.stream.finish(false)
+		} else if c.origin.Body != nil && !c.spent {
 			c.origin.Body.Close()
 		}
 		return err
 	}
-	if !c.spent {
-		if c.origin, err = replayable(c.origin); err != nil {
-			return err
-		}
-	}
 	c.ctx = c.origin.Context()
 	c.start = now()
+	c.check, c.retryMax = c.client.checkRetry(), c.client.RetryMax
+	if o, ok := c.ctx.Value(overridesKey{}).(*overrides); ok {
+		c.override(o)
+	}
+	if c.client.IdempotencyKey != nil {
+		c.origin = withIdempotencyKey(c.origin, c.client.IdempotencyKey)
+	}
+	c.observe = !neverAsks(c.check) && !idempotent(c.origin)
+	mark := markOf(c.ctx)
+	c.nested = mark != nil && mark.client != c.client
+	c.suspect = c.nested && mark.suspect
 	return nil
+}
+
+func (c *call) override(o *overrides) {
+	if o.hasRetryMax {
+		c.retryMax = o.retryMax
+	}
+	if o.checkRetry != nil {
+		c.check = o.checkRetry
+	}
+}
+
+// readAhead finds out whether a one-shot body is short enough to be kept whole.
+func (c *call) readAhead() *stop {
+	ctx := c.ctx
+	if limit := c.client.MaxElapsedTime; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	c.stream.allow(c.client.replayMax())
+	err := c.stream.readAhead(ctx)
+	switch {
+	case err == nil:
+		c.origin = c.stream.attach(c.origin)
+		return nil
+	case c.ctx.Err() != nil:
+		return c.interrupted(&outcome{})
+	case ctx.Err() != nil:
+		return &stop{ReasonMaxElapsedTime, &stopError{why: ErrMaxElapsedTime, detail: "the request body has not come"}}
+	case errors.Is(err, ErrNotReplayable):
+		return &stop{ReasonNotReplayable, err}
+	}
+	return &stop{ReasonBody, fmt.Errorf("reading the request body: %w", err)}
 }
 
 // epoch is where the clock of now starts.
@@ -122,14 +212,20 @@ func (c *call) elapsed() time.Duration { return now() - c.start }
 func (c *call) nextRequest() (*http.Request, *stop) {
 	req, ctx := c.origin, c.ctx
 	retry := c.attempts > 0
-	if retry {
-		ctx = &attemptContext{ctx, c.attempts + 1}
+	if retry || c.marksFirst() {
+		ctx = &attemptContext{ctx, c.client, c.attempts + 1, c.suspect}
+	}
+	c.seen = observation{}
+	if c.observe {
+		c.seen.trace = new(sendTrace)
+		ctx = c.seen.trace.attach(ctx)
 	}
 	open := req.GetBody != nil && (retry || c.spent || req.Body == nil)
+	given := !open && needsFit(req, c.follow)
 	switch {
 	case c.mayChange(retry):
 		req = req.Clone(ctx)
-	case retry || open:
+	case ctx != c.ctx || open || given:
 		req = req.WithContext(ctx)
 	}
 	if retry && c.client.PrepareRetry != nil {
@@ -144,11 +240,22 @@ func (c *call) nextRequest() (*http.Request, *stop) {
 		if err := openBody(req); err != nil {
 			return nil, &stop{ReasonBody, err}
 		}
+	} else if given {
+		fitBody(req)
 	}
 	c.drained.discard()
 	c.drained = nil
 	c.attempts++
 	return req, nil
+}
+
+// marksFirst reports whether even the first attempt is to be marked, because another
+// client of this package makes it. Below a transport of an unknown kind there may be
+// one too; it is recognised when it gives up (see attempt), so that the usual transport
+// need not pay for a mark.
+func (c *call) marksFirst() bool {
+	_, nested := c.client.transport().(*RoundTripper)
+	return nested
 }
 
 // mayChange reports whether something that this call runs may change the request it
@@ -174,12 +281,17 @@ func (c *call) attempt(req *http.Request) (o outcome) {
 	if c.client.OnAttempt != nil {
 		o.took = time.Since(o.start)
 	}
+	if o.err != nil {
+		o.err = mark(o.err, c.seen.unsent(o.err))
+	}
+	c.attempts += c.attemptsBelow(o.resp, o.err)
+	c.sent = c.sent || o.err == nil || !Unsent(o.err)
+	c.suspect = suspicious(o.resp, o.err)
 
-	check := c.client.checkRetry()
-	o.retry, o.policyErr = check(c.ctx, o.resp, o.err)
+	o.retry, o.policyErr = c.ask(o.resp, o.err)
 	if c.handler != nil && o.answer() {
 		if o.handlerErr = c.handler(o.resp); o.handlerErr != nil {
-			o.retry, o.policyErr = check(c.ctx, o.resp, o.handlerErr)
+			o.retry, o.policyErr = c.ask(o.resp, o.handlerErr)
 		}
 	}
 
@@ -197,14 +309,57 @@ func (c *call) attempt(req *http.Request) (o outcome) {
 	return o
 }
 
+// attemptsBelow is how many attempts more than this one were made by a client in the
+// transport that did not know of this call. They were sent, so they count.
+func (c *call) attemptsBelow(resp *http.Response, err error) int {
+	if err != nil {
+		var below *GiveUpError
+		if errors.As(err, &below) {
+			return max(below.Attempts-1, 0)
+		}
+		return 0
+	}
+	if resp.StatusCode < 400 || resp.Request == nil {
+		return 0
+	}
+	if mark := markOf(resp.Request.Context()); mark != nil && mark.client != c.client {
+		return mark.number - 1
+	}
+	return 0
+}
+
+// ask asks the policy. Where the outcome may not be an answer, the context tells which
+// request the call is about.
+func (c *call) ask(resp *http.Response, err error) (bool, error) {
+	ctx := c.ctx
+	if err != nil || resp.StatusCode >= 400 || resp.StatusCode == 0 {
+		ctx = c.contextForPolicy()
+	}
+	return c.check(ctx, resp, err)
+}
+
+func (c *call) contextForPolicy() context.Context {
+	if c.forPolicy == nil {
+		c.forPolicy = &policyContext{c.ctx, c.origin}
+	}
+	return c.forPolicy
+}
+
 // send performs the exchange within the limits of an attempt.
 func (c *call) send(req *http.Request) (*http.Response, error) {
+	rt := c.client.transport()
+	if c.suspect {
+		rt = fresh(rt, req)
+	}
 	limit := c.startLimit(req.Context())
 	if limit == nil {
-		return c.exchange(req)
+		resp, err := c.exchange(rt, req)
+		return c.complete(req, resp, err)
 	}
-	resp, err := limit.settle(c.exchange(req.WithContext(limit.ctx)))
-	if expired := limit.expired(); err != nil && err == expired && c.follow {
+	req = req.WithContext(limit.ctx)
+	resp, err := c.exchange(rt, req)
+	resp, err = limit.settle(c.complete(req, resp, err))
+	if err != nil && err == limit.expired() && c.follow {
 		err = c.urlError(req, err)
 	}
 	return resp, err
@@ -236,10 +391,20 @@ func (c *call) plan(o *outcome) (time.Duration, *stop) {
 		return 0, c.interrupted(o)
 	case errors.Is(o.err, ErrMaxElapsedTime):
 		return 0, &stop{ReasonMaxElapsedTime, o.err}
+	case errors.Is(o.err, ErrNotReplayable): // for a redirect, or another try of HTTP/2
+		return 0, &stop{ReasonNotReplayable, o.err}
+	case c.stream != nil && c.stream.failed():
+		return 0, &stop{ReasonBody, o.cause()}
 	case !o.retry:
 		return 0, &stop{ReasonNotRetryable, o.cause()}
-	case c.attempts > c.client.RetryMax:
+	case c.attempts > c.retryMax:
 		return 0, &stop{ReasonRetriesUsedUp, o.cause()}
+	case c.stream != nil && !c.stream.hold():
+		return 0, &stop{ReasonNotReplayable, &stopError{
+			why:    ErrNotReplayable,
+			detail: "more of it was read than Client.ReplayMax allows to keep",
+			last:   o.last(),
+		}}
 	}
 	wait := c.client.backoff(c.attempts, o.resp)
 	if deadline, ok := c.ctx.Deadline(); ok && wait >= time.Until(deadline) {
@@ -292,7 +457,11 @@ func (c *call) giveUp(resp *http.Response, s *stop) (*http.Response, error) {
 		c.drained.keep(resp)
 	}
 	if handler := c.client.ErrorHandler; handler != nil {
-		resp, err := handler(resp, s.err, c.attempts)
+		cause := s.err
+		if c.sent && Unsent(cause) {
+			cause = mark(cause, false) // it may become the call's, which is about all attempts
+		}
+		resp, err := handler(resp, cause, c.attempts)
 		if resp == nil && err == nil {
 			err = errors.New("retryablehttp: ErrorHandler returned neither a response nor an error")
 		}
@@ -311,6 +480,7 @@ func (c *call) giveUp(resp *http.Response, s *stop) (*http.Response, error) {
 		Response:    resp,
 		redact:      c.client.redact,
 		omitRequest: !c.follow,
+		unsent:      !c.sent,
 	}
 }
 
@@ -334,7 +504,7 @@ func (c *call) logRetry(req *http.Request, o *outcome, wait time.Duration) {
 	if o.resp != nil {
 		status = o.resp.StatusCode
 	}
-	c.journal.retrying(req, c.client.redact(req.URL), status, wait, c.client.RetryMax-c.attempts+1)
+	c.journal.retrying(req, c.client.redact(req.URL), status, wait, c.retryMax-c.attempts+1)
 }
 
 // report tells OnAttempt what has become of an attempt; what the outcome does not

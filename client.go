@@ -38,6 +38,9 @@ const (
 	defaultRetryWaitMax  = 30 * time.Second
 	defaultRetryMax      = 4
 	defaultRetryAfterMax = 5 * time.Minute
+
+	pingAfter   = 15 * time.Second
+	pingTimeout = 5 * time.Second
 )
 
 // Client sends requests and retries them. The zero Client makes one attempt on a
@@ -95,6 +98,37 @@ type Client struct {
 	// that would not be over by then is not begun. 0 means no limit.
 	MaxElapsedTime time.Duration
 
+	// IdempotencyKey, if set, gives requests that are not idempotent a key, the value
+	// of their Idempotency-Key header: once for each call, the same for all its
+	// attempts and redirect hops. A key that the caller has set wins; an empty one is
+	// not sent. NewIdempotencyKey is one. With such a header net/http's Transport
+	// itself takes a request for replayable, and repeats it when a connection turns
+	// out to be dead.
+	IdempotencyKey func(*http.Request) string
+
+	// ReplayMax is how many bytes of a body that can be read only once are kept to be
+	// sent again. As many are read before the first attempt, so that a body that is
+	// no longer has a Content-Length. A call that would have to be retried after more
+	// was read gives up with ErrNotReplayable. 0 means 1 MiB; negative, none.
+	ReplayMax int64
+
+	// BodyMax is up to what size the body of a response is read before the call
+	// returns it, so that one that breaks off or, by AttemptTimeout, stalls is a
+	// failed attempt. A longer body is returned as it comes, as is one whose status
+	// DefaultRetryPolicy retries. 0 means that all are.
+	BodyMax int64
+
+	// ResumeMax is how often the body of one response may be resumed after it broke
+	// off. The body of a GET that was answered 200, or 206 for a single Range of the
+	// caller's, then goes on with a request for the rest (Range and If-Range, RFC 9110
+	// §13.1.5, §14.2), after a wait and as long as the policy agrees; that request is a
+	// call of its own, with its own retries and limits. It takes a strong ETag, or a
+	// Last-Modified that is strong by RFC 9110 §8.8.2.2, and no Content-Encoding,
+	// neither seen nor undone by the transport. What is not certain to be the rest of
+	// the same object is never delivered: reading ends in a *ResumeError. 0 means that
+	// no body is resumed.
+	ResumeMax int
+
 	// RedactURL shows a URL in errors and log lines. It must not modify the URL.
 	// Nil means: the password as "xxxxx", query values and fragment as
 	// "REDACTED".
@@ -106,10 +140,15 @@ type Client struct {
 }
 
 // NewClient returns a Client with the published defaults: up to 4 retries with
-// waits from 1 s to 30 s, on a connection pool of its own.
+// waits from 1 s to 30 s, on a connection pool of its own. An HTTP/2 connection that has
+// been silent for 15 seconds is pinged, and closed if it does not answer within 5.
 func NewClient() *Client {
+	hc := cleanhttp.DefaultPooledClient()
+	if t, ok := hc.Transport.(*http.Transport); ok {
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+	}
 	return &Client{
-		HTTPClient:   cleanhttp.DefaultPooledClient(),
+		HTTPClient:   hc,
 		RetryWaitMin: defaultRetryWaitMin,
 		RetryWaitMax: defaultRetryWaitMax,
 		RetryMax:     defaultRetryMax,
@@ -186,8 +225,8 @@ func (c *Client) Do(req *Request) (*http.Response, error) {
 		return nil, errNilRequest
 	}
 	call := call{client: c, origin: req.Request, follow: true, handler: req.responseHandler}
-	if req.Body != nil {
-		call.spent, req.bodySpent = req.bodySpent, true
+	if call.stream = req.oneShot(); call.stream == nil {
+		call.spent = !req.takeBody()
 	}
 	return call.do()
 }
@@ -257,6 +296,13 @@ func (c *Client) backoff(attempts int, resp *http.Response) time.Duration {
 	return atLeastZero(backoff(lo, hi, attempts-1, resp))
 }
 
+func (c *Client) replayMax() int64 {
+	if c.ReplayMax == 0 {
+		return defaultReplayMax
+	}
+	return max(c.ReplayMax, 0)
+}
+
 func (c *Client) retryAfterMax() time.Duration {
 	if c.RetryAfterMax == 0 {
 		return defaultRetryAfterMax
@@ -264,20 +310,22 @@ func (c *Client) retryAfterMax() time.Duration {
 	return c.RetryAfterMax
 }
 
-// check reports settings that no call can work with, and where to log.
-func (c *Client) check() (journal, error) {
-	if c.RetryWaitMin|c.RetryWaitMax|c.AttemptTimeout|c.MaxElapsedTime < 0 { // a sign bit is set
+// validate reports settings that no call can work with, and says where to log.
+func (c *Client) validate() (journal, error) {
+	if int64(c.RetryWaitMin|c.RetryWaitMax|c.AttemptTimeout|c.MaxElapsedTime)|c.BodyMax|int64(c.ResumeMax) < 0 { // a sign bit is set
 		for _, setting := range []struct {
 			name  string
-			value time.Duration
+			value int64
 		}{
-			{"RetryWaitMin", c.RetryWaitMin},
-			{"RetryWaitMax", c.RetryWaitMax},
-			{"AttemptTimeout", c.AttemptTimeout},
-			{"MaxElapsedTime", c.MaxElapsedTime},
+			{"RetryWaitMin", int64(c.RetryWaitMin)},
+			{"RetryWaitMax", int64(c.RetryWaitMax)},
+			{"AttemptTimeout", int64(c.AttemptTimeout)},
+			{"MaxElapsedTime", int64(c.MaxElapsedTime)},
+			{"BodyMax", c.BodyMax},
+			{"ResumeMax", int64(c.ResumeMax)},
 		} {
 			if setting.value < 0 {
-				return journal{}, fmt.Errorf("retryablehttp: Client.%s is negative: %s", setting.name, setting.value)
+				return journal{}, fmt.Errorf("retryablehttp: Client.%s is negative: %d", setting.name, setting.value)
 			}
 		}
 	}

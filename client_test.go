@@ -976,10 +976,13 @@ func TestSharedClientIsSafeForConcurrentUse(t *testing.T) {
 		}
 		return respond(req, 200, string(data)), nil
 	})}}
-	shared, err := NewRequest("POST", "http://host/", content)
+	inMemory, err := NewRequest("POST", "http://host/", content)
+	require.NoError(t, err)
+	onDisk, err := NewRequest("POST", "http://host/", tempFile(t, content))
 	require.NoError(t, err)
 	var calls sync.WaitGroup
-	for range 8 {
+	for i := range 8 {
+		shared := []*Request{inMemory, onDisk}[i%2]
 		calls.Go(func() {
 			for range 50 {
 				resp, err := client.Do(shared)

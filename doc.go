@@ -43,6 +43,28 @@
 // the request's context everything. A wait that could not end in time is never
 // begun.
 //
+// # Repeating without harm
+//
+// By default a POST is retried like any other request, as in the published library: a
+// server that has acted on it and whose answer was lost acts again. [SafeRetryPolicy]
+// repeats such a request only where that cannot happen, and [Client.IdempotencyKey]
+// gives it a key by which the server recognises the repetition. [Unsent] tells of an
+// error whether the request can have reached a server.
+//
+// # Both bodies
+//
+// A request body that can be read only once is streamed; [Client.ReplayMax] bounds what
+// is kept of it for a retry. On the way back [Client.BodyMax] makes a response whose
+// body breaks off a failed attempt, and [Client.ResumeMax] lets a long download go on
+// where it was cut.
+//
+// # One call, and clients within clients
+//
+// [WithRetryMax] and [WithCheckRetry] change the client's settings for the calls of a
+// context. When a client's transport is, or wraps, another client of this package, the
+// outer one retries and the inner one makes one attempt each time: attempts do not
+// multiply.
+//
 // # What it leaves alone
 //
 // The caller's *http.Request, its header map and a file given as a body are

@@ -39,6 +39,7 @@ type GiveUpError struct {
 
 	redact      func(*url.URL) string
 	omitRequest bool
+	unsent      bool // all of its attempts are, provably
 }
 
 // Error gives one line of text. URLs in the text of the cause are redacted.

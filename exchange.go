@@ -3,35 +3,80 @@ package retryablehttp
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 )
 
-// exchange sends one attempt's request and returns what net/http would: a response
-// with a body, or an error. Both come together only when a redirect was refused.
-func (c *call) exchange(req *http.Request) (*http.Response, error) {
+// exchange sends one attempt's request through rt and returns what net/http would: a
+// response with a body, or an error. Both come together only when a redirect was
+// refused.
+func (c *call) exchange(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
 	if !c.follow {
-		return roundTrip(c.client.transport(), req)
+		return roundTrip(rt, req)
 	}
 	hc := c.client.httpClient()
-	if needsClient(hc, req) {
-		resp, err := hc.Do(req)
-		return resp, c.redactURLError(err)
+	hops := hopTransport{rest: rt}
+	if !needsClient(hc, req) {
+		// What is left of http.Client.Do is to follow redirects. The request is
+		// handed to it only when there is one to follow.
+		resp, err := roundTrip(rt, req)
+		if err != nil {
+			return nil, c.urlError(req, err)
+		}
+		if !isRedirect(resp.StatusCode) {
+			return resp, nil
+		}
+		hops.first, hops.answered = resp, true
+		if req.Body != nil && req.Body != http.NoBody {
+			sent := *req
+			sent.Body = io.NopCloser(req.Body) // the transport has closed it, or will
+			req = &sent
+		}
 	}
-	// What is left of http.Client.Do is to follow redirects. The request is handed
-	// to it only when there is one to follow.
-	resp, err := roundTrip(c.client.transport(), req)
-	if err != nil {
-		return nil, c.urlError(req, err)
+	return c.followHops(hc, hops, req)
+}
+
+func (c *call) followHops(hc *http.Client, hops hopTransport, req *http.Request) (*http.Response, error) {
+	follower := *hc
+	follower.Transport = &hops
+	resp, err := follower.Do(closedOnce(req))
+	c.seen.answered = hops.answered
+	return resp, c.redactURLError(err)
+}
+
+// closedOnce gives a copy of a request whose bodies are closed once: http.Client, when it
+// follows a redirect, closes what the transport has closed already.
+func closedOnce(req *http.Request) *http.Request {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req
 	}
-	if isRedirect(resp.StatusCode) {
-		follower := *hc
-		follower.Transport = &afterFirst{first: resp, rest: c.client.transport()}
-		resp, err = follower.Do(req)
-		return resp, c.redactURLError(err)
+	copied := *req
+	copied.Body = &onceCloser{ReadCloser: req.Body}
+	if req.GetBody != nil {
+		copied.GetBody = func() (io.ReadCloser, error) {
+			body, err := open(req.GetBody)
+			if err != nil || body == http.NoBody {
+				return body, err
+			}
+			return &onceCloser{ReadCloser: body}, nil
+		}
 	}
-	return resp, nil
+	return &copied
+}
+
+type onceCloser struct {
+	io.ReadCloser
+	closed atomic.Bool
+}
+
+func (c *onceCloser) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	return c.ReadCloser.Close()
 }
 
 // needsClient reports whether http.Client does more for this request than to follow
@@ -57,19 +102,23 @@ func isRedirect(status int) bool {
 	return false
 }
 
-// afterFirst is a transport that starts with a response which is already there.
-// http.Client follows redirects one after the other, so there is nothing to lock.
-type afterFirst struct {
-	first *http.Response
-	rest  http.RoundTripper
+// hopTransport is the transport of the hops of one attempt. It starts with the first
+// response if that is already there. http.Client sends one hop after the other, so
+// there is nothing to lock.
+type hopTransport struct {
+	first    *http.Response
+	rest     http.RoundTripper
+	answered bool // by any hop
 }
 
-func (t *afterFirst) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *hopTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp := t.first; resp != nil {
 		t.first = nil
 		return resp, nil
 	}
-	return t.rest.RoundTrip(req)
+	resp, err := t.rest.RoundTrip(req)
+	t.answered = t.answered || resp != nil
+	return resp, err
 }
 
 // redactURLError redacts the error of http.Client.Do, which made it for this call.

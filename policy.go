@@ -33,7 +33,7 @@ type CheckRetry func(ctx context.Context, resp *http.Response, err error) (bool,
 // Permanent are: a certificate that does not verify or that the peer rejects, an
 // HTTP server behind an https URL, an unsupported scheme, a malformed URL, an
 // invalid method, header or trailer, a refused redirect, and a request body that is
-// shorter or longer than declared.
+// shorter or longer than declared or cannot be sent again.
 func DefaultRetryPolicy(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return false, ctxErr
@@ -41,7 +41,7 @@ func DefaultRetryPolicy(ctx context.Context, resp *http.Response, err error) (bo
 	if err != nil {
 		return !permanent(resp, err), nil
 	}
-	return retryableStatus(resp), nil
+	return retryableStatus(ctx, resp), nil
 }
 
 // ErrorPropagatedRetryPolicy decides as [DefaultRetryPolicy] does, and gives the
@@ -69,28 +69,15 @@ func statusError(resp *http.Response) error {
 	return fmt.Errorf("unexpected HTTP status %s", status)
 }
 
-func retryableStatus(resp *http.Response) bool {
+func retryableStatus(ctx context.Context, resp *http.Response) bool {
 	switch code := resp.StatusCode; {
 	case code == http.StatusRequestTimeout:
-		return resp.Request != nil && idempotent(resp.Request)
+		return repeatable(ctx, resp, nil)
 	case code == http.StatusTooManyRequests, code == 0:
 		return true
 	default:
 		return code >= 500 && code != http.StatusNotImplemented
 	}
-}
-
-// idempotent reports whether repeating the request has the effect of sending it
-// once: its method says so (RFC 9110 §9.2.2), or it carries a key that lets the
-// server recognise the repetition. net/http's Transport goes by the same headers.
-func idempotent(req *http.Request) bool {
-	switch req.Method {
-	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	_, standard := req.Header["Idempotency-Key"]
-	_, custom := req.Header["X-Idempotency-Key"]
-	return standard || custom
 }
 
 // permanent reports whether the error of an attempt will be the same next time.
@@ -99,6 +86,7 @@ func permanent(resp *http.Response, err error) bool {
 		certificateError(err) ||
 		plainHTTP(err) ||
 		errors.Is(err, ErrBodyLength) ||
+		errors.Is(err, ErrNotReplayable) ||
 		invalidRequest(err)
 }
 

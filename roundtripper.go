@@ -9,8 +9,8 @@ import "net/http"
 // Each hop is a call of Client, made on the transport of Client.HTTPClient and with
 // Client.HTTPClient.Timeout as a limit on each attempt. The request is not
 // modified. A body with a GetBody, as [http.NewRequest] sets it for the usual
-// readers, is not read ahead; one without is read into memory first. RoundTrip returns
-// a response or an error, never both.
+// readers, is not read ahead; one without is streamed, and kept to be sent again as far
+// as Client.ReplayMax allows. RoundTrip returns a response or an error, never both.
 type RoundTripper struct {
 	// Client makes the calls. Nil means a shared one with the settings of
 	// NewClient.
@@ -25,6 +25,9 @@ func (rt *RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errNilRequest
 	}
 	call := call{client: rt.client(), origin: req}
+	if oneShot(req) {
+		call.stream = newStream(req.Body, req.ContentLength)
+	}
 	resp, err := call.do()
 	if err != nil && resp != nil { // by an ErrorHandler
 		resp.Body.Close()

@@ -1,0 +1,337 @@
+package retryablehttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// gets are the ways to send a GET with a context through a client.
+var gets = map[string]func(ctx context.Context, c *Client) (*http.Response, error){
+	"Do": func(ctx context.Context, c *Client) (*http.Response, error) {
+		req, err := NewRequestWithContext(ctx, "GET", "http://host/", nil)
+		if err != nil {
+			return nil, err
+		}
+		return c.Do(req)
+	},
+	"RoundTripper": func(ctx context.Context, c *Client) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, "GET", "http://host/", nil)
+		if err != nil {
+			return nil, err
+		}
+		return (&RoundTripper{Client: c}).RoundTrip(req)
+	},
+	"StandardClient": func(ctx context.Context, c *Client) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, "GET", "http://host/", nil)
+		if err != nil {
+			return nil, err
+		}
+		return c.StandardClient().Do(req)
+	},
+}
+
+// Per call: WithRetryMax overrides the client for the calls of its context alone.
+func TestWithRetryMaxOverridesTheClient(t *testing.T) {
+	for way, get := range gets {
+		for _, tc := range []struct{ client, call, attempts int }{
+			{4, 0, 1}, {4, 1, 2}, {4, 7, 8}, {0, 2, 3}, {4, -3, 1}, {-1, 1, 2},
+		} {
+			t.Run(fmt.Sprint(way, tc), func(t *testing.T) {
+				client, sent := scripted(failure(errLost))
+				client.RetryMax = tc.client
+				_, err := get(WithRetryMax(t.Context(), tc.call), client)
+				var giveUp *GiveUpError
+				require.ErrorAs(t, err, &giveUp)
+				assert.Equal(t, tc.attempts, giveUp.Attempts)
+				assert.Equal(t, ReasonRetriesUsedUp, giveUp.Reason)
+				assert.Len(t, sent.seen, tc.attempts)
+				assert.Equal(t, tc.client, client.RetryMax, "the client's own")
+
+				sent.seen = nil
+				_, err = get(t.Context(), client)
+				require.Error(t, err)
+				assert.Len(t, sent.seen, max(tc.client, 0)+1, "another call")
+			})
+		}
+	}
+}
+
+// Per call: WithCheckRetry overrides the client's policy.
+func TestWithCheckRetryOverridesTheClient(t *testing.T) {
+	type key struct{}
+	for way, get := range gets {
+		t.Run(way, func(t *testing.T) {
+			client, _ := scripted(status(404), status(503), status(200))
+			client.CheckRetry = func(context.Context, *http.Response, error) (bool, error) {
+				t.Error("the client's own policy was asked")
+				return false, nil
+			}
+			asked := 0
+			policy := func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+				asked++
+				assert.Equal(t, "value", ctx.Value(key{}), "the caller's context")
+				return resp.StatusCode == 404, err
+			}
+			ctx := WithCheckRetry(context.WithValue(t.Context(), key{}, "value"), policy)
+			resp, err := get(ctx, client)
+			require.NoError(t, err)
+			assert.Equal(t, 503, resp.StatusCode)
+			assert.Equal(t, 2, asked)
+
+			client, sent := scripted(status(500), status(200))
+			client.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return false, nil }
+			resp, err = get(WithCheckRetry(t.Context(), nil), client)
+			require.NoError(t, err)
+			assert.Equal(t, 200, resp.StatusCode, "nil is DefaultRetryPolicy")
+			assert.Len(t, sent.seen, 2)
+
+			client, sent = scripted(failure(errReset), status(200))
+			req := mustRequest(t, "http://host/").WithContext(WithCheckRetry(t.Context(), SafeRetryPolicy))
+			req.Method = "POST"
+			_, err = (&RoundTripper{Client: client}).RoundTrip(req)
+			require.Error(t, err)
+			assert.Len(t, sent.seen, 1, "SafeRetryPolicy, with what it has to observe")
+		})
+	}
+}
+
+// Per call: the overrides add up, the inner one wins, and the outer context stays.
+func TestOverridesAddUp(t *testing.T) {
+	always := func(context.Context, *http.Response, error) (bool, error) { return true, nil }
+	never := func(context.Context, *http.Response, error) (bool, error) { return false, nil }
+	for way, get := range gets {
+		client, sent := scripted(status(200))
+		outer := WithRetryMax(WithCheckRetry(t.Context(), always), 2)
+		for _, tc := range []struct {
+			ctx      context.Context
+			attempts int
+		}{
+			{outer, 3},
+			{WithRetryMax(outer, 5), 6},
+			{WithCheckRetry(outer, never), 1},
+			{WithCheckRetry(WithRetryMax(outer, 1), always), 2},
+			{outer, 3},
+		} {
+			sent.seen = nil
+			get(tc.ctx, client)
+			assert.Len(t, sent.seen, tc.attempts, way)
+		}
+	}
+}
+
+// through hides the type of the transport below.
+func through(rt http.RoundTripper) http.RoundTripper {
+	return roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		return rt.RoundTrip(req.Clone(req.Context()))
+	})
+}
+
+// nest puts one client into the transport of another, in several ways.
+var nestings = map[string]func(outer, inner *Client){
+	"StandardClient": func(outer, inner *Client) { outer.HTTPClient = inner.StandardClient() },
+	"RoundTripper": func(outer, inner *Client) {
+		outer.HTTPClient = &http.Client{Transport: &RoundTripper{Client: inner}}
+	},
+	"behind a middleware": func(outer, inner *Client) {
+		outer.HTTPClient = &http.Client{Transport: through(&RoundTripper{Client: inner})}
+	},
+	"behind a middleware, by Do": func(outer, inner *Client) {
+		outer.HTTPClient = &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+			wrapped, err := FromRequest(req.Clone(req.Context()))
+			if err != nil {
+				return nil, err
+			}
+			return inner.Do(wrapped)
+		})}
+	},
+}
+
+// Nested: the outer client's limit rules, whatever the inner one's is. Below a transport
+// of a kind that the outer one does not know it counts what the inner one has sent at the
+// first attempt, so the larger of the two limits rules.
+func TestNestedClientsDoNotMultiplyAttempts(t *testing.T) {
+	steps := map[string]func(*http.Request) (*http.Response, error){"status": status(503), "error": failure(errLost)}
+	for nesting, nest := range nestings {
+		for outcome, step := range steps {
+			for way, get := range gets {
+				for _, tc := range []struct{ outer, inner int }{{4, 4}, {4, 0}, {4, 2}, {4, 9}, {0, 4}, {1, 100}} {
+					t.Run(fmt.Sprintf("%s/%s/%s/%d over %d", nesting, outcome, way, tc.outer, tc.inner), func(t *testing.T) {
+						inner, sent := scripted(step)
+						inner.RetryMax = tc.inner
+						outer := &Client{RetryMax: tc.outer, Backoff: noWait}
+						nest(outer, inner)
+						_, err := get(t.Context(), outer)
+						var giveUp *GiveUpError
+						require.ErrorAs(t, err, &giveUp)
+						want := tc.outer + 1
+						if strings.HasPrefix(nesting, "behind") {
+							want = max(tc.outer, tc.inner) + 1
+						}
+						assert.Equal(t, want, len(sent.seen), "requests")
+						assert.Equal(t, want, giveUp.Attempts)
+						if outcome == "error" {
+							assert.ErrorIs(t, err, errLost)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// Nested: three deep, and WithRetryMax for all of them.
+func TestNestedClientsThreeDeep(t *testing.T) {
+	inner, sent := scripted(status(503))
+	middle := &Client{RetryMax: 4, Backoff: noWait, HTTPClient: inner.StandardClient()}
+	outer := &Client{RetryMax: 4, Backoff: noWait, HTTPClient: middle.StandardClient()}
+	_, err := outer.Get("http://host/")
+	require.Error(t, err)
+	assert.Equal(t, 5, len(sent.seen))
+	sent.seen = nil
+	_, err = gets["Do"](WithRetryMax(t.Context(), 2), outer)
+	require.Error(t, err)
+	assert.Len(t, sent.seen, 3)
+	sent.seen = nil
+	_, err = middle.Get("http://host/")
+	require.Error(t, err)
+	assert.Len(t, sent.seen, 5, "a client that is not nested retries")
+}
+
+// Nested: an inner client that hides its give-up behind an ErrorHandler.
+func TestNestedClientWithAnErrorHandlerDoesNotMultiply(t *testing.T) {
+	for nesting, nest := range nestings {
+		t.Run(nesting, func(t *testing.T) {
+			inner, sent := scripted(status(503))
+			inner.ErrorHandler = PassthroughErrorHandler
+			outer := &Client{RetryMax: 4, Backoff: noWait}
+			nest(outer, inner)
+			_, err := outer.Get("http://host/")
+			require.Error(t, err)
+			assert.Equal(t, 5, len(sent.seen))
+		})
+	}
+}
+
+// Nested: the inner client passes on what came of its attempt, and does not wait.
+func TestNestedClientPassesTheOutcomeOn(t *testing.T) {
+	inner, sent := scripted(status(503, "A", "b"))
+	inner.Backoff = func(time.Duration, time.Duration, int, *http.Response) time.Duration {
+		t.Error("the inner client waits")
+		return 0
+	}
+	inner.ErrorHandler = func(*http.Response, error, int) (*http.Response, error) {
+		t.Error("the inner client gives up")
+		return nil, errLost
+	}
+	var reasons []Reason
+	inner.OnAttempt = func(a Attempt) { reasons = append(reasons, a.Reason) }
+	outer := &Client{HTTPClient: inner.StandardClient(), RetryMax: 2, Backoff: noWait}
+	var bodies []string
+	var policyErrs []error
+	outer.CheckRetry = func(_ context.Context, resp *http.Response, err error) (bool, error) {
+		policyErrs = append(policyErrs, err)
+		if err != nil {
+			return true, nil
+		}
+		body, _ := io.ReadAll(resp.Body)
+		bodies = append(bodies, resp.Header.Get("A")+": "+string(body))
+		return true, nil
+	}
+	_, err := outer.Get("http://host/")
+	require.Error(t, err)
+	assert.Equal(t, []string{"b: body of a 503", "b: body of a 503", "b: body of a 503"}, bodies)
+	assert.Equal(t, []error{nil, nil, nil}, policyErrs)
+	assert.Len(t, reasons, 3, "the inner client's attempts are reported too")
+	assert.Len(t, sent.seen, 3)
+	for i, req := range sent.seen {
+		assert.Equal(t, i+1, AttemptNumber(WithRetryMax(outerContext(req), 0)), "the outer client's number")
+	}
+
+	inner, _ = scripted(failure(errLost))
+	outer.HTTPClient = inner.StandardClient()
+	outer.CheckRetry = func(_ context.Context, _ *http.Response, err error) (bool, error) {
+		var giveUp *GiveUpError
+		assert.NotErrorAs(t, err, &giveUp, "of the inner client")
+		assert.EqualError(t, errors.Unwrap(err), "connection lost")
+		return false, nil
+	}
+	_, err = outer.Get("http://host/")
+	assert.EqualError(t, err, `GET http://host/ giving up after 1 attempt(s): Get "http://host/": connection lost`)
+}
+
+// outerContext is the context that the outermost client gave its attempt.
+func outerContext(req *http.Request) context.Context { return req.Context() }
+
+// Nested: a body is sent whole on each of the attempts, and a one-shot one is read once.
+func TestNestedClientsSendTheBodyWhole(t *testing.T) {
+	for nesting, nest := range nestings {
+		for kind, raw := range map[string]func() any{
+			"bytes":    func() any { return []byte(content) },
+			"one-shot": func() any { return newOnceSource(content) },
+			"long":     func() any { return newOnceSource(strings.Repeat(content, 1000)) },
+		} {
+			t.Run(nesting+"/"+kind, func(t *testing.T) {
+				var got []string
+				inner := &Client{RetryMax: 4, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+					defer req.Body.Close()
+					if len(got) < 2 {
+						part, err := io.ReadAll(io.LimitReader(req.Body, 10))
+						got = append(got, string(part))
+						return respond(req, 503, ""), err
+					}
+					body, err := io.ReadAll(req.Body)
+					got = append(got, string(body))
+					return respond(req, 200, ""), err
+				})}}
+				outer := &Client{RetryMax: 4, Backoff: noWait}
+				outer.ReplayMax = 20
+				inner.ReplayMax = 20
+				nest(outer, inner)
+				body := raw()
+				resp, err := outer.Post("http://host/", "", body)
+				require.NoError(t, err)
+				assert.Equal(t, 200, resp.StatusCode)
+				want := content
+				if kind == "long" {
+					want = strings.Repeat(content, 1000)
+				}
+				assert.Equal(t, []string{content[:10], content[:10], want}, got)
+				if source, ok := body.(*onceSource); ok {
+					assert.Equal(t, len(want), source.read)
+					assert.Equal(t, 1, source.closes)
+				}
+			})
+		}
+	}
+}
+
+// Nested: Unsent of the outer call knows what the inner client observed.
+func TestUnsentThroughNestedClients(t *testing.T) {
+	for nesting, nest := range nestings {
+		t.Run(nesting, func(t *testing.T) {
+			for _, tc := range []struct {
+				step     func(*http.Request) (*http.Response, error)
+				unsent   bool
+				attempts int
+			}{{failure(errRefused), true, 3}, {failure(errReset), false, 1}} {
+				inner, sent := scripted(tc.step)
+				inner.CheckRetry, inner.RetryMax = SafeRetryPolicy, 2
+				outer := &Client{RetryMax: 2, Backoff: noWait, CheckRetry: SafeRetryPolicy}
+				nest(outer, inner)
+				_, err := outer.Post("http://host/", "", content)
+				require.Error(t, err)
+				assert.Equal(t, tc.unsent, Unsent(err))
+				assert.Len(t, sent.seen, tc.attempts)
+			}
+		})
+	}
+}

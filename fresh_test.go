@@ -1,0 +1,250 @@
+package retryablehttp
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// sends are the ways to send a request; each closes the answer.
+var sends = map[string]func(*Client, *http.Request) error{
+	"Do": func(c *Client, r *http.Request) error {
+		req, err := FromRequest(r)
+		if err != nil {
+			return err
+		}
+		return done(c.Do(req))
+	},
+	"RoundTripper":   func(c *Client, r *http.Request) error { return done((&RoundTripper{Client: c}).RoundTrip(r)) },
+	"StandardClient": func(c *Client, r *http.Request) error { return done(c.StandardClient().Do(r)) },
+}
+
+func done(resp *http.Response, err error) error {
+	if err != nil {
+		return err
+	}
+	io.Copy(io.Discard, resp.Body)
+	return resp.Body.Close()
+}
+
+// patchyServer is an HTTP/2 server in memory that answers nothing on some connections.
+type patchyServer struct {
+	silent   sync.Map // numbers of connections
+	requests [10]atomic.Int32
+}
+
+func (s *patchyServer) transport(t *testing.T) *http.Transport {
+	server, trusting := testTLS(t)
+	return pipeTransport(t, server, trusting, func(p *h2Peer, n int) {
+		p.serve(func(stream uint32) {
+			s.requests[n].Add(1)
+			if _, ok := s.silent.Load(n); !ok {
+				p.ok(stream)
+			}
+		})
+	})
+}
+
+// Fresh connections: an HTTP/2 server that stops answering on one connection but accepts
+// new ones is reached by the second attempt.
+func TestSecondAttemptLeavesASilentHTTP2Connection(t *testing.T) {
+	nested := map[string]func(*Client) *Client{
+		"":        func(c *Client) *Client { return c },
+		"/nested": func(c *Client) *Client { return &Client{HTTPClient: c.StandardClient()} },
+		"/nested, by chain": func(c *Client) *Client {
+			return &Client{HTTPClient: &http.Client{Transport: through(&RoundTripper{Client: c})}}
+		},
+	}
+	for way, send := range sends {
+		for nesting, outer := range nested {
+			t.Run(way+nesting, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var server patchyServer
+					rt := server.transport(t)
+					defer rt.CloseIdleConnections()
+					client := outer(&Client{HTTPClient: &http.Client{Transport: rt}, Backoff: noWait})
+					client.RetryMax, client.Backoff, client.AttemptTimeout = 1, noWait, 2*time.Second
+					require.NoError(t, send(client, mustRequest(t, "https://host/")))
+					require.EqualValues(t, 1, server.requests[1].Load())
+					server.silent.Store(1, true)
+					start := time.Now()
+					require.NoError(t, send(client, mustRequest(t, "https://host/")))
+					assert.Equal(t, 2*time.Second, time.Since(start), "one attempt timed out, the next was answered")
+					assert.EqualValues(t, 2, server.requests[1].Load())
+					assert.EqualValues(t, 1, server.requests[2].Load(), "on a new connection")
+				})
+			})
+		}
+	}
+}
+
+// Fresh connections: the others in the pool are not touched: not the suspect one, on
+// which another call may be under way, nor those to other servers.
+func TestFreshConnectionLeavesThePoolAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var server patchyServer
+		rt := server.transport(t)
+		defer rt.CloseIdleConnections()
+		client := &Client{RetryMax: 1, Backoff: noWait, AttemptTimeout: 2 * time.Second, HTTPClient: &http.Client{Transport: rt}}
+		send := sends["Do"]
+		require.NoError(t, send(client, mustRequest(t, "https://host/")))
+		require.NoError(t, send(client, mustRequest(t, "https://other/")))
+		server.silent.Store(1, true)
+		require.NoError(t, send(client, mustRequest(t, "https://host/")))
+		server.silent.Delete(1)
+		require.NoError(t, send(client, mustRequest(t, "https://host/")))
+		require.NoError(t, send(client, mustRequest(t, "https://other/")))
+		assert.EqualValues(t, 3, server.requests[1].Load(), "host: the first, the silent one, the last")
+		assert.EqualValues(t, 2, server.requests[2].Load(), "other: the same connection twice")
+		assert.EqualValues(t, 1, server.requests[3].Load(), "the retry")
+		assert.Zero(t, server.requests[4].Load(), "no further connection")
+	})
+}
+
+// Fresh connections: pings find a dead HTTP/2 connection where no attempt times out, and
+// net/http itself leaves it.
+func TestDeadHTTP2ConnectionIsFoundByPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, trusting := testTLS(t)
+		var requests [4]atomic.Int32
+		rt := pipeTransport(t, server, trusting, func(p *h2Peer, n int) {
+			p.serve(func(stream uint32) {
+				if requests[n].Add(1) == 2 && n == 1 {
+					io.Copy(io.Discard, p.conn) // answers no ping
+				}
+				p.ok(stream)
+			})
+		})
+		defer rt.CloseIdleConnections()
+		rt.HTTP2 = NewClient().HTTPClient.Transport.(*http.Transport).HTTP2
+		client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: rt}}
+		require.NoError(t, sends["Do"](client, mustRequest(t, "https://host/")))
+		start := time.Now()
+		require.NoError(t, sends["Do"](client, mustRequest(t, "https://host/")))
+		assert.Equal(t, 20*time.Second, time.Since(start), "15 s of silence, 5 s for the ping")
+		assert.EqualValues(t, 1, requests[2].Load())
+	})
+}
+
+// Fresh connections: HTTP/1.1, after a 408 and after a timeout.
+func TestRetryUsesANewConnectionOfHTTP1(t *testing.T) {
+	for way, send := range sends {
+		for name, fail := range map[string]http.HandlerFunc{
+			"408": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestTimeout) },
+			"timeout": func(_ http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+			},
+		} {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				var hits atomic.Int32
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if hits.Add(1) == 3 {
+						fail(w, r)
+					}
+				}))
+				defer server.Close()
+				client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: &http.Transport{}}}
+				defer client.CloseIdleConnections()
+				if name == "timeout" {
+					client.AttemptTimeout = 200 * time.Millisecond
+				}
+				var conns []string
+				var reused []bool
+				request := func() *http.Request {
+					ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+						conns = append(conns, info.Conn.LocalAddr().String())
+						reused = append(reused, info.Reused)
+					}})
+					return mustRequest(t, server.URL).WithContext(ctx)
+				}
+				for range 3 { // the third meets the failure
+					require.NoError(t, send(client, request()))
+				}
+				assert.Equal(t, []bool{false, true, true, false}, reused)
+				require.NoError(t, send(client, request()))
+				assert.NotContains(t, conns[:3], conns[3], "the retry's own")
+				if name == "408" {
+					assert.Equal(t, conns[0], conns[4], "the pool still has the old one")
+				}
+			})
+		}
+	}
+}
+
+// Fresh connections: a retry for another reason uses the pool.
+func TestRetryAfterA503ReusesItsConnection(t *testing.T) {
+	var hits atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if hits.Add(1) < 3 {
+			w.WriteHeader(503)
+		}
+	}))
+	defer server.Close()
+	var conns atomic.Int32
+	rt := &http.Transport{}
+	rt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conns.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	client := &Client{RetryMax: 2, Backoff: noWait, HTTPClient: &http.Client{Transport: rt}}
+	defer client.CloseIdleConnections()
+	require.NoError(t, sends["Do"](client, mustRequest(t, server.URL)))
+	assert.EqualValues(t, 1, conns.Load())
+}
+
+// Fresh connections: the new connection is made as the transport makes its others.
+func TestFreshConnectionKeepsTheSettingsOfTheTransport(t *testing.T) {
+	var proxied atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if proxied.Add(1) == 1 {
+			w.WriteHeader(http.StatusRequestTimeout)
+		}
+	}))
+	defer proxy.Close()
+	u, err := url.Parse(proxy.URL)
+	require.NoError(t, err)
+	client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(u)}}}
+	require.NoError(t, sends["Do"](client, mustRequest(t, "http://host.invalid/")))
+	assert.EqualValues(t, 2, proxied.Load())
+	client.CloseIdleConnections()
+}
+
+// Fresh connections: a scheme that was registered with the transport still works.
+func TestRetryOfARegisteredSchemeAfterATimeout(t *testing.T) {
+	rt := &http.Transport{}
+	attempts := 0
+	rt.RegisterProtocol("memory", roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		if attempts++; attempts == 1 {
+			return respond(req, http.StatusRequestTimeout, ""), nil
+		}
+		return respond(req, 200, ""), nil
+	}))
+	client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: rt}}
+	require.NoError(t, sends["Do"](client, mustRequest(t, "memory://host/")))
+	assert.Equal(t, 2, attempts)
+}
+
+// Fresh connections: NewClient's transport pings HTTP/2 connections, and the package's
+// own client is one.
+func TestNewClientPingsHTTP2Connections(t *testing.T) {
+	for _, client := range []*Client{NewClient(), defaultClient} {
+		rt, ok := client.HTTPClient.Transport.(*http.Transport)
+		require.True(t, ok)
+		require.NotNil(t, rt.HTTP2)
+		assert.Equal(t, 15*time.Second, rt.HTTP2.SendPingTimeout)
+		assert.Equal(t, 5*time.Second, rt.HTTP2.PingTimeout)
+		assert.True(t, rt.ForceAttemptHTTP2)
+	}
+}

@@ -1,0 +1,1367 @@
+package retryablehttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// objectStore is a transport with a server of one object behind it. It answers ranges as
+// RFC 9110 §13.1.5 and §14 have it, unless a test bends its answers.
+type objectStore struct {
+	object  string
+	header  http.Header
+	chunked bool          // answers have no Content-Length
+	answers []storeAnswer // the first, the second, …; all others are whole and honest
+
+	mu     sync.Mutex
+	seen   []*http.Request
+	bodies []*storeBody
+}
+
+// storeAnswer is what is not as it should be with an answer.
+type storeAnswer struct {
+	delay   time.Duration        // before the header
+	fail    error                // instead of an answer
+	status  int                  // instead of the object
+	bend    func(*http.Response) // last change to header and body
+	before  time.Duration        // before the first byte of the body
+	keep    int                  // with end set, how many bytes of the body come
+	stall   time.Duration        // before the end of the body
+	end     error                // what the body ends with instead of its end
+	handler func(*http.Request) (*http.Response, error)
+}
+
+const objectDate = "Tue, 15 Nov 1994 08:12:31 GMT"
+
+// newStore makes a store whose object has a strong ETag unless header says otherwise.
+func newStore(object string, header ...string) *objectStore {
+	s := &objectStore{object: object, header: http.Header{"Etag": {`"v1"`}, "Date": {objectDate}}}
+	for i := 0; i+1 < len(header); i += 2 {
+		s.header.Set(header[i], header[i+1])
+		if header[i+1] == "" {
+			s.header.Del(header[i])
+		}
+	}
+	return s
+}
+
+// client gives a client that resumes, without waits.
+func (s *objectStore) client(resumeMax int) *Client {
+	return &Client{ResumeMax: resumeMax, Backoff: noWait, HTTPClient: &http.Client{Transport: s}}
+}
+
+func (s *objectStore) RoundTrip(req *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	var a storeAnswer
+	if n := len(s.seen); n < len(s.answers) {
+		a = s.answers[n]
+	}
+	s.seen = append(s.seen, req)
+	s.mu.Unlock()
+	if err := sleepOr(req.Context(), nil, a.delay); err != nil {
+		return nil, err
+	}
+	if a.fail != nil {
+		return nil, a.fail
+	}
+	if a.handler != nil {
+		return a.handler(req)
+	}
+	resp := s.serve(req)
+	body := resp.Body.(*storeBody)
+	if a.status != 0 {
+		resp = respond(req, a.status, "")
+		*body = storeBody{ctx: req.Context(), data: "an error page", end: io.EOF, closed: body.closed}
+		resp.Body, resp.ContentLength = body, int64(len(body.data))
+	}
+	body.before, body.stall = a.before, a.stall
+	if a.end != nil {
+		body.data, body.end = body.data[:a.keep], a.end
+	}
+	if a.bend != nil {
+		a.bend(resp)
+	}
+	return resp, nil
+}
+
+// serve gives the object, or the part of it that is asked for.
+func (s *objectStore) serve(req *http.Request) *http.Response {
+	resp := respond(req, 200, "")
+	maps.Copy(resp.Header, s.header.Clone())
+	data := s.object
+	if first, last, ok := s.span(req); ok && first >= len(data) {
+		resp = respond(req, 416, "", "Content-Range", fmt.Sprintf("bytes */%d", len(data)))
+		data = ""
+	} else if ok {
+		resp.StatusCode, resp.Status = 206, "206 Partial Content"
+		resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, len(data)))
+		data = data[first : last+1]
+	}
+	body := &storeBody{ctx: req.Context(), data: data, end: io.EOF, closed: make(chan struct{})}
+	s.mu.Lock()
+	s.bodies = append(s.bodies, body)
+	s.mu.Unlock()
+	resp.Body, resp.ContentLength = body, int64(len(data))
+	if s.chunked {
+		resp.ContentLength = -1
+	}
+	if req.Method == http.MethodHead {
+		body.data = ""
+	}
+	return resp
+}
+
+// span reads the Range of a request, if it holds.
+func (s *objectStore) span(req *http.Request) (first, last int, ok bool) {
+	want, ok := strings.CutPrefix(req.Header.Get("Range"), "bytes=")
+	if cond := req.Header.Get("If-Range"); !ok || cond != "" && cond != s.header.Get("ETag") && cond != s.header.Get("Last-Modified") {
+		return 0, 0, false
+	}
+	from, to, _ := strings.Cut(want, "-")
+	last = len(s.object) - 1
+	first, err := strconv.Atoi(from)
+	switch {
+	case err != nil: // the last so many bytes
+		n, _ := strconv.Atoi(to)
+		first = max(last+1-n, 0)
+	case to != "":
+		n, _ := strconv.Atoi(to)
+		last = min(last, n)
+	}
+	return first, last, first <= last || first > len(s.object)-1
+}
+
+// ranges lists the Range and If-Range of the requests.
+func (s *objectStore) ranges() []string {
+	var all []string
+	for _, req := range s.seen {
+		all = append(all, strings.TrimSpace(req.Header.Get("Range")+" "+req.Header.Get("If-Range")))
+	}
+	return all
+}
+
+// assertClosed checks that nothing of any answer is left.
+func (s *objectStore) assertClosed(t *testing.T) {
+	t.Helper()
+	for i, body := range s.bodies {
+		assert.True(t, body.isClosed(), "body %d of %d is closed", i+1, len(s.bodies))
+	}
+}
+
+// storeBody is a body as net/http has it: it heeds Close and the request's context.
+type storeBody struct {
+	ctx    context.Context
+	before time.Duration
+	data   string
+	piece  int // how much one Read gives at most, 0 for all
+	stall  time.Duration
+	end    error
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (b *storeBody) Read(p []byte) (int, error) {
+	if b.isClosed() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if err := sleepOr(b.ctx, b.closed, b.before); err != nil {
+		return 0, err
+	}
+	b.before = 0
+	if b.data != "" {
+		if b.piece > 0 && len(p) > b.piece {
+			p = p[:b.piece]
+		}
+		n := copy(p, b.data)
+		b.data = b.data[n:]
+		return n, nil
+	}
+	if err := sleepOr(b.ctx, b.closed, b.stall); err != nil {
+		return 0, err
+	}
+	return 0, b.end
+}
+
+func (b *storeBody) Close() error { b.once.Do(func() { close(b.closed) }); return nil }
+
+func (b *storeBody) isClosed() bool {
+	select {
+	case <-b.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// sleepOr sleeps, unless the context ends or closed is closed.
+func sleepOr(ctx context.Context, closed chan struct{}, d time.Duration) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if d == 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-closed:
+		return http.ErrBodyReadAfterClose
+	}
+}
+
+// download gets the object and reads it to its end.
+func download(t *testing.T, client *Client, header ...string) (string, error) {
+	t.Helper()
+	req, err := NewRequestWithContext(t.Context(), "GET", "http://user:secret@host/object?key=secret", nil)
+	require.NoError(t, err)
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	before := req.Header.Clone()
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	data, err := io.ReadAll(resp.Body)
+	assert.NoError(t, resp.Body.Close())
+	assert.Equal(t, before, req.Header, "the caller's header is untouched")
+	return string(data), err
+}
+
+var (
+	testObject = strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz", 3)[:100]
+	cutAt40    = storeAnswer{keep: 40, end: errLost}
+)
+
+// Resumed downloads: the rest is asked for by Range and If-Range, from the byte on that
+// is due, within the range that the caller asked for.
+func TestResumptionAsksForTheRest(t *testing.T) {
+	const old, recent = "Tue, 15 Nov 1994 08:12:30 GMT", "Mon, 14 Nov 1994 08:12:31 GMT"
+	for name, tc := range map[string]struct {
+		server  []string
+		caller  []string
+		chunked bool
+		end     error
+		want    string
+		request string
+	}{
+		"strong ETag":                   {want: testObject, request: `bytes=40-99 "v1"`},
+		"ETag before Last-Modified":     {server: []string{"Last-Modified", recent}, want: testObject, request: `bytes=40-99 "v1"`},
+		"empty ETag":                    {server: []string{"ETag", `""`}, want: testObject, request: `bytes=40-99 ""`},
+		"Last-Modified, a day old":      {server: []string{"ETag", "", "Last-Modified", recent}, want: testObject, request: "bytes=40-99 " + recent},
+		"Last-Modified, a second old":   {server: []string{"ETag", "", "Last-Modified", old}, want: testObject, request: "bytes=40-99 " + old},
+		"unknown length":                {chunked: true, want: testObject, request: `bytes=40- "v1"`},
+		"end of file before the end":    {end: io.EOF, want: testObject, request: `bytes=40-99 "v1"`},
+		"identity encoding":             {server: []string{"Content-Encoding", "identity"}, want: testObject, request: `bytes=40-99 "v1"`},
+		"ranges offered":                {server: []string{"Accept-Ranges", "bytes"}, want: testObject, request: `bytes=40-99 "v1"`},
+		"own range a-b":                 {caller: []string{"Range", "bytes=10-89"}, want: testObject[10:90], request: `bytes=50-89 "v1"`},
+		"own range a-b beyond the end":  {caller: []string{"Range", "bytes=10-500"}, want: testObject[10:], request: `bytes=50-99 "v1"`},
+		"own range a-":                  {caller: []string{"Range", "bytes=20-"}, want: testObject[20:], request: `bytes=60-99 "v1"`},
+		"own range -n":                  {caller: []string{"Range", "bytes=-70"}, want: testObject[30:], request: `bytes=70-99 "v1"`},
+		"own range, own If-Range":       {caller: []string{"Range", "bytes=10-89", "If-Range", `"v1"`}, want: testObject[10:90], request: `bytes=50-89 "v1"`},
+		"own range, If-Range has no":    {caller: []string{"Range", "bytes=10-89", "If-Range", `"v0"`}, want: testObject, request: `bytes=40-99 "v1"`},
+		"own range, unknown length":     {caller: []string{"Range", "bytes=10-89"}, chunked: true, want: testObject[10:90], request: `bytes=50-89 "v1"`},
+		"own range, end of file before": {caller: []string{"Range", "bytes=10-89"}, end: io.EOF, want: testObject[10:90], request: `bytes=50-89 "v1"`},
+		"own conditions":                {caller: []string{"If-None-Match", `"v0"`, "If-Modified-Since", old, "If-Match", "*", "If-Unmodified-Since", recent}, want: testObject, request: `bytes=40-99 "v1"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newStore(testObject, tc.server...)
+			store.chunked = tc.chunked
+			cut := cutAt40
+			if tc.end != nil {
+				cut.end = tc.end
+			}
+			store.answers = []storeAnswer{cut}
+			got, err := download(t, store.client(1), append(tc.caller, "X-Mine", "m")...)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, got)
+			require.Len(t, store.seen, 2)
+			assert.Equal(t, tc.request, store.ranges()[1])
+			rest := store.seen[1]
+			for _, condition := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+				assert.Empty(t, rest.Header.Values(condition))
+			}
+			assert.Equal(t, "m", rest.Header.Get("X-Mine"), "the other headers stay")
+			assert.Equal(t, store.seen[0].URL.String(), rest.URL.String())
+			assert.Equal(t, "GET", rest.Method)
+			store.assertClosed(t)
+		})
+	}
+}
+
+// Resumed downloads: what does not say how to recognise the rest is left alone, and so is
+// what was not asked for by a GET.
+func TestWhatCannotBeResumedIsLeftAlone(t *testing.T) {
+	set := func(header ...string) func(*http.Response) {
+		return func(resp *http.Response) {
+			for i := 0; i+1 < len(header); i += 2 {
+				resp.Header.Set(header[i], header[i+1])
+			}
+		}
+	}
+	const recent = "Tue, 15 Nov 1994 08:12:31 GMT"
+	for name, tc := range map[string]struct {
+		method string
+		server []string
+		caller []string
+		bend   func(*http.Response)
+		off    bool
+	}{
+		"ResumeMax is 0":                      {off: true},
+		"HEAD":                                {method: "HEAD"},
+		"POST":                                {method: "POST"},
+		"PUT":                                 {method: "PUT"},
+		"weak ETag":                           {server: []string{"ETag", `W/"v1"`}},
+		"weak ETag, old Last-Modified":        {server: []string{"ETag", `W/"v1"`, "Last-Modified", "Mon, 14 Nov 1994 08:12:31 GMT"}},
+		"ETag without quotes":                 {server: []string{"ETag", "v1"}},
+		"ETag is one quote":                   {server: []string{"ETag", `"`}},
+		"no validator":                        {server: []string{"ETag", ""}},
+		"Last-Modified as new as the answer":  {server: []string{"ETag", "", "Last-Modified", recent}},
+		"Last-Modified newer than the answer": {server: []string{"ETag", "", "Last-Modified", "Tue, 15 Nov 1994 08:12:32 GMT"}},
+		"Last-Modified without Date":          {server: []string{"ETag", "", "Last-Modified", "Mon, 14 Nov 1994 08:12:31 GMT", "Date", ""}},
+		"Last-Modified, malformed":            {server: []string{"ETag", "", "Last-Modified", "yesterday"}},
+		"Last-Modified, Date malformed":       {server: []string{"ETag", "", "Last-Modified", "Mon, 14 Nov 1994 08:12:31 GMT", "Date", "today"}},
+		"Accept-Ranges: none":                 {server: []string{"Accept-Ranges", "none"}},
+		"Accept-Ranges: None":                 {server: []string{"Accept-Ranges", " None "}},
+		"Content-Encoding: gzip":              {server: []string{"Content-Encoding", "gzip"}},
+		"transparent gzip":                    {bend: func(resp *http.Response) { resp.Uncompressed, resp.ContentLength = true, -1 }},
+		"status 203":                          {bend: func(resp *http.Response) { resp.StatusCode = 203 }},
+		"status 404":                          {bend: func(resp *http.Response) { resp.StatusCode = 404 }},
+		"several ranges, one answered":        {caller: []string{"Range", "bytes=0-89,95-99"}, bend: func(resp *http.Response) { resp.StatusCode = 206; set("Content-Range", "bytes 0-99/100")(resp) }},
+		"several ranges": {caller: []string{"Range", "bytes=0-9,20-29"}, bend: func(resp *http.Response) {
+			resp.StatusCode = 206
+			set("Content-Type", "multipart/byteranges; boundary=x")(resp)
+		}},
+		"other range unit":                                        {caller: []string{"Range", "lines=0-9"}, bend: func(resp *http.Response) { resp.StatusCode = 206; set("Content-Range", "lines 0-9/100")(resp) }},
+		"206 that nobody asked for":                               {bend: func(resp *http.Response) { resp.StatusCode = 206; set("Content-Range", "bytes 0-99/100")(resp) }},
+		"206 without Content-Range":                               {caller: []string{"Range", "bytes=0-"}, bend: func(resp *http.Response) { resp.Header.Del("Content-Range") }},
+		"206 with a malformed Content-Range":                      {caller: []string{"Range", "bytes=0-"}, bend: set("Content-Range", "bytes 0-99")},
+		"206 whose Content-Length does not fit its Content-Range": {caller: []string{"Range", "bytes=0-89"}, bend: func(resp *http.Response) { resp.ContentLength = 80 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newStore(testObject, tc.server...)
+			store.answers = []storeAnswer{{keep: 0, end: errLost, bend: tc.bend}}
+			client := store.client(9)
+			if tc.off {
+				client.ResumeMax = 0
+			}
+			req, err := NewRequestWithContext(t.Context(), tc.method, "http://host/", nil)
+			require.NoError(t, err)
+			for i := 0; i+1 < len(tc.caller); i += 2 {
+				req.Header.Set(tc.caller[i], tc.caller[i+1])
+			}
+			resp, err := client.Do(req)
+			require.NoError(t, err)
+			assert.Same(t, store.bodies[0], resp.Body, "the body is the transport's own")
+			_, err = io.ReadAll(resp.Body)
+			assert.Equal(t, errLost, err, "the error is the transport's own")
+			assert.NoError(t, resp.Body.Close())
+			assert.Len(t, store.seen, 1)
+		})
+	}
+}
+
+// Resumed downloads: an answer that does not hold the rest of the very object is refused;
+// the caller has what came before, and not a byte of anything else. This is the list of
+// bad input as far as 206, Content-Range, ETag and Content-Length go.
+func TestWrongAnswerIsNeverSplicedIn(t *testing.T) {
+	set := func(name, value string) func(*http.Response) {
+		return func(resp *http.Response) { resp.Header.Set(name, value) }
+	}
+	contentRange := func(value string) func(*http.Response) { return set("Content-Range", value) }
+	for name, tc := range map[string]struct {
+		answer  storeAnswer
+		dated   bool // the validator is a Last-Modified
+		chunked bool
+		changed bool
+		text    string
+	}{
+		"no Content-Range":                   {answer: storeAnswer{bend: func(r *http.Response) { r.Header.Del("Content-Range") }}, text: "no Content-Range"},
+		"Content-Range of another unit":      {answer: storeAnswer{bend: contentRange("lines 40-99/100")}, text: `invalid Content-Range "lines 40-99/100"`},
+		"Content-Range without total":        {answer: storeAnswer{bend: contentRange("bytes 40-99")}, text: "invalid Content-Range"},
+		"Content-Range without last":         {answer: storeAnswer{bend: contentRange("bytes 40-/100")}, text: "invalid Content-Range"},
+		"Content-Range without first":        {answer: storeAnswer{bend: contentRange("bytes -99/100")}, text: "invalid Content-Range"},
+		"Content-Range of nothing":           {answer: storeAnswer{bend: contentRange("bytes */100")}, text: "invalid Content-Range"},
+		"Content-Range of stars":             {answer: storeAnswer{bend: contentRange("bytes *-*/*")}, text: "invalid Content-Range"},
+		"Content-Range with a sign":          {answer: storeAnswer{bend: contentRange("bytes +40-99/100")}, text: "invalid Content-Range"},
+		"Content-Range with a minus":         {answer: storeAnswer{bend: contentRange("bytes 40--99/100")}, text: "invalid Content-Range"},
+		"Content-Range with blanks":          {answer: storeAnswer{bend: contentRange("bytes 40 - 99 / 100")}, text: "invalid Content-Range"},
+		"Content-Range in hex":               {answer: storeAnswer{bend: contentRange("bytes 0x28-99/100")}, text: "invalid Content-Range"},
+		"Content-Range too large":            {answer: storeAnswer{bend: contentRange("bytes 40-99/99999999999999999999")}, text: "invalid Content-Range"},
+		"Content-Range backwards":            {answer: storeAnswer{bend: contentRange("bytes 99-40/100")}, text: "invalid Content-Range"},
+		"Content-Range beyond its own total": {answer: storeAnswer{bend: contentRange("bytes 40-100/100")}, text: "invalid Content-Range"},
+		"Content-Range from before":          {answer: storeAnswer{bend: contentRange("bytes 0-99/100")}, text: "asked for the bytes from 40 on, got those from 0 on"},
+		"Content-Range from behind":          {answer: storeAnswer{bend: contentRange("bytes 41-99/100")}, text: "asked for the bytes from 40 on, got those from 41 on"},
+		"Content-Range, other total":         {answer: storeAnswer{bend: contentRange("bytes 40-99/101")}, changed: true, text: "it has 101 bytes instead of 100"},
+		"Content-Range, last beyond":         {answer: storeAnswer{bend: contentRange("bytes 40-100/*")}, text: "asked for the bytes up to 99, got those up to 100"},
+		"Content-Length too long":            {answer: storeAnswer{bend: func(r *http.Response) { r.ContentLength = 61 }}, text: "Content-Length 61 does not fit"},
+		"Content-Length too short":           {answer: storeAnswer{bend: func(r *http.Response) { r.ContentLength = 59 }}, text: "Content-Length 59 does not fit"},
+		"another ETag":                       {answer: storeAnswer{bend: set("ETag", `"v2"`)}, changed: true, text: `instead of`},
+		"weak ETag of the same text":         {answer: storeAnswer{bend: set("ETag", `W/"v1"`)}, changed: true, text: `instead of`},
+		"no ETag":                            {answer: storeAnswer{bend: func(r *http.Response) { r.Header.Del("ETag") }}, text: `ETag`},
+		"an ETag all of a sudden":            {answer: storeAnswer{bend: set("ETag", `"v1"`)}, dated: true, changed: true, text: "ETag"},
+		"another Last-Modified":              {answer: storeAnswer{bend: set("Last-Modified", "Mon, 14 Nov 1994 08:12:32 GMT")}, dated: true, changed: true, text: "Last-Modified"},
+		"multipart/byteranges": {answer: storeAnswer{bend: func(r *http.Response) {
+			r.Header.Del("Content-Range")
+			set("Content-Type", "multipart/byteranges; boundary=x")(r)
+		}}, text: "no Content-Range"},
+		"multipart with a Content-Range":    {answer: storeAnswer{bend: set("Content-Type", "multipart/byteranges; boundary=x")}, text: "multipart/byteranges"},
+		"Content-Encoding":                  {answer: storeAnswer{bend: set("Content-Encoding", "gzip")}, text: `Content-Encoding "gzip"`},
+		"transparent gzip":                  {answer: storeAnswer{bend: func(r *http.Response) { r.Uncompressed, r.ContentLength = true, -1 }}, text: `Content-Encoding`},
+		"200 with the same ETag":            {answer: storeAnswer{handler: func(r *http.Request) (*http.Response, error) { return newStore(testObject).serve(withoutRange(r)), nil }}, text: "does not serve ranges"},
+		"200 with another ETag":             {answer: storeAnswer{handler: func(r *http.Request) (*http.Response, error) { return newStore("other", "ETag", `"v2"`).serve(r), nil }}, changed: true, text: "200"},
+		"200 without ETag":                  {answer: storeAnswer{handler: func(r *http.Request) (*http.Response, error) { return newStore("other", "ETag", "").serve(r), nil }}, changed: true, text: "200"},
+		"416":                               {answer: storeAnswer{status: 416}, changed: true, text: "no bytes from 40 on"},
+		"412":                               {answer: storeAnswer{status: 412}, text: "unexpected HTTP status"},
+		"404":                               {answer: storeAnswer{status: 404}, text: "unexpected HTTP status"},
+		"304":                               {answer: storeAnswer{status: 304}, text: "unexpected HTTP status"},
+		"204":                               {answer: storeAnswer{status: 204}, text: "unexpected HTTP status"},
+		"302 without Location":              {answer: storeAnswer{status: 302}, text: "unexpected HTTP status"},
+		"unknown length stays unknown":      {answer: storeAnswer{bend: contentRange("bytes 40-99/*")}, chunked: true, text: "length"},
+		"unknown length, now a shorter one": {answer: storeAnswer{status: 416, bend: contentRange("bytes */30")}, chunked: true, changed: true, text: "no bytes from 40 on"},
+		"unknown length, nothing left, another ETag": {answer: storeAnswer{status: 416, bend: func(r *http.Response) { contentRange("bytes */40")(r); set("ETag", `"v2"`)(r) }}, chunked: true, changed: true, text: ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newStore(testObject)
+			if tc.dated {
+				store = newStore(testObject, "ETag", "", "Last-Modified", "Mon, 14 Nov 1994 08:12:31 GMT")
+			}
+			store.chunked = tc.chunked
+			store.answers = []storeAnswer{cutAt40, tc.answer}
+			got, err := download(t, store.client(9))
+			assert.Equal(t, testObject[:40], got)
+			var resumeErr *ResumeError
+			require.ErrorAs(t, err, &resumeErr)
+			assert.Contains(t, err.Error(), tc.text)
+			assert.EqualValues(t, 40, resumeErr.Offset)
+			assert.Equal(t, tc.changed, errors.Is(err, ErrRepresentationChanged))
+			assert.NotContains(t, err.Error(), "\n")
+			assert.Len(t, store.seen, 2, "it would be the same again")
+			store.assertClosed(t)
+		})
+	}
+}
+
+func withoutRange(req *http.Request) *http.Request {
+	req = req.Clone(req.Context())
+	req.Header.Del("Range")
+	return req
+}
+
+// Resumed downloads: a body that goes on after the bytes that its header promises is cut
+// there and is an error, on the first answer as on a later one.
+func TestBodyLongerThanAnnouncedIsAnError(t *testing.T) {
+	longer := func(r *http.Response) { r.Body.(*storeBody).data += "and more"; r.ContentLength = -1 }
+	for name, tc := range map[string]struct {
+		answers []storeAnswer
+		want    string
+	}{
+		"200":                           {[]storeAnswer{{bend: func(r *http.Response) { r.Body.(*storeBody).data += "and more" }}}, testObject},
+		"206":                           {[]storeAnswer{cutAt40, {bend: longer}}, testObject},
+		"206 of a part of what is left": {[]storeAnswer{cutAt40, {bend: func(r *http.Response) { narrow(49)(r); longer(r) }}}, testObject[:50]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newStore(testObject)
+			store.answers = tc.answers
+			got, err := download(t, store.client(9))
+			assert.Equal(t, tc.want, got)
+			var resumeErr *ResumeError
+			require.ErrorAs(t, err, &resumeErr)
+			assert.ErrorContains(t, err, "longer than was announced")
+			assert.EqualValues(t, len(tc.want), resumeErr.Offset)
+			store.assertClosed(t)
+		})
+	}
+}
+
+// narrow makes a 206 end earlier than was asked for, which a server may do.
+func narrow(last int64) func(*http.Response) {
+	return func(resp *http.Response) {
+		part, err := parseContentRange(resp.Header.Get("Content-Range"))
+		if err != nil {
+			panic(err)
+		}
+		body := resp.Body.(*storeBody)
+		body.data = body.data[:last-part.first+1]
+		resp.ContentLength = int64(len(body.data))
+		resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.first, last, part.total))
+	}
+}
+
+// Resumed downloads: right answers that are not the usual ones.
+func TestUnusualAnswersThatAreRight(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answers  []storeAnswer
+		chunked  bool
+		dated    bool
+		caller   string
+		want     string
+		requests int
+	}{
+		"total not told":                      {answers: []storeAnswer{cutAt40, {bend: func(r *http.Response) { r.Header.Set("Content-Range", "bytes 40-99/*") }}}, want: testObject, requests: 2},
+		"206 without Content-Length":          {answers: []storeAnswer{cutAt40, {bend: func(r *http.Response) { r.ContentLength = -1 }}}, want: testObject, requests: 2},
+		"less than was asked for":             {answers: []storeAnswer{cutAt40, {bend: narrow(59)}, {bend: narrow(69)}}, want: testObject, requests: 4},
+		"less, and the length unknown":        {answers: []storeAnswer{cutAt40, {bend: narrow(59)}}, chunked: true, want: testObject, requests: 3},
+		"206 with no Last-Modified":           {answers: []storeAnswer{cutAt40, {bend: func(r *http.Response) { r.Header.Del("Last-Modified") }}}, dated: true, want: testObject, requests: 2},
+		"all bytes and then a failure":        {answers: []storeAnswer{{keep: 100, end: errLost}}, want: testObject, requests: 1},
+		"the range's bytes, then a failure":   {answers: []storeAnswer{{keep: 50, end: errLost}}, caller: "bytes=10-59", want: testObject[10:60], requests: 1},
+		"unknown length, only the end lacked": {answers: []storeAnswer{{keep: 100, end: io.ErrUnexpectedEOF}}, chunked: true, want: testObject, requests: 2},
+		"own range of unknown total":          {answers: []storeAnswer{{keep: 20, end: errLost, bend: func(r *http.Response) { r.Header.Set("Content-Range", "bytes 10-59/*") }}}, caller: "bytes=10-59", want: testObject[10:60], requests: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newStore(testObject)
+			if tc.dated {
+				store = newStore(testObject, "ETag", "", "Last-Modified", "Mon, 14 Nov 1994 08:12:31 GMT")
+			}
+			store.answers, store.chunked = tc.answers, tc.chunked
+			var header []string
+			if tc.caller != "" {
+				header = []string{"Range", tc.caller}
+			}
+			got, err := download(t, store.client(9), header...)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, got)
+			assert.Len(t, store.seen, tc.requests)
+			store.assertClosed(t)
+		})
+	}
+}
+
+// Resumed downloads: an empty object has nothing to resume.
+func TestEmptyBodyIsNotResumed(t *testing.T) {
+	for _, chunked := range []bool{false, true} {
+		store := newStore("")
+		store.chunked = chunked
+		got, err := download(t, store.client(9))
+		require.NoError(t, err)
+		assert.Empty(t, got)
+		assert.Len(t, store.seen, 1)
+	}
+}
+
+// Resumed downloads: ResumeMax counts the resumptions of one response in all, whether they
+// brought anything or not, and not the retries within them.
+func TestResumeMaxCountsInAll(t *testing.T) {
+	for resumeMax := 1; resumeMax <= 5; resumeMax++ {
+		store := newStore(testObject)
+		for range resumeMax + 1 {
+			store.answers = append(store.answers, storeAnswer{keep: 10, end: errLost})
+		}
+		got, err := download(t, store.client(resumeMax))
+		assert.Equal(t, testObject[:10*(resumeMax+1)], got)
+		var resumeErr *ResumeError
+		require.ErrorAs(t, err, &resumeErr)
+		assert.EqualError(t, err, fmt.Sprintf("resuming http://user:xxxxx@host/object?key=REDACTED after %d bytes: broken off again after %d resumption(s): connection lost", len(got), resumeMax))
+		assert.ErrorIs(t, err, errLost)
+		assert.Len(t, store.seen, resumeMax+1)
+		store.assertClosed(t)
+
+		store = newStore(testObject)
+		for range resumeMax {
+			store.answers = append(store.answers, storeAnswer{keep: 10, end: errLost})
+		}
+		got, err = download(t, store.client(resumeMax))
+		require.NoError(t, err, "one failure less")
+		assert.Equal(t, testObject, got)
+	}
+}
+
+// Resumed downloads: every call has its own count.
+func TestEveryResponseIsCountedByItself(t *testing.T) {
+	store := newStore(testObject)
+	store.answers = []storeAnswer{cutAt40, {}, cutAt40, {}, cutAt40, {}}
+	client := store.client(1)
+	for range 3 {
+		got, err := download(t, client)
+		require.NoError(t, err)
+		assert.Equal(t, testObject, got)
+	}
+	assert.Len(t, store.seen, 6)
+}
+
+// Resumed downloads: the waits are the client's. Backoff counts the resumptions that
+// brought nothing, and begins anew when one did.
+func TestResumptionWaitsByTheClientsBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(testObject)
+		none := storeAnswer{keep: 0, end: errLost}
+		store.answers = []storeAnswer{cutAt40, none, none, {keep: 10, end: errLost}, none}
+		client := store.client(9)
+		client.RetryWaitMin, client.RetryWaitMax = time.Second, time.Minute
+		var asked []int
+		client.Backoff = func(lo, hi time.Duration, attempt int, resp *http.Response) time.Duration {
+			assert.Nil(t, resp)
+			asked = append(asked, attempt)
+			return DefaultBackoff(lo, hi, attempt, resp)
+		}
+		start := time.Now()
+		got, err := download(t, client)
+		require.NoError(t, err)
+		assert.Equal(t, testObject, got)
+		assert.Equal(t, []int{0, 1, 2, 0, 1}, asked)
+		assert.Equal(t, (1+2+4+1+2)*time.Second, time.Since(start))
+	})
+}
+
+// Resumed downloads: the client's policy says whether to go on, and is told the cause and
+// the request.
+func TestResumptionGivesUpByTheClientsPolicy(t *testing.T) {
+	errPolicy := errors.New("policy")
+	for name, tc := range map[string]struct {
+		policy CheckRetry
+		cause  error
+		check  func(*testing.T, error)
+	}{
+		"stop": {func(context.Context, *http.Response, error) (bool, error) { return false, nil }, errLost,
+			func(t *testing.T, err error) { assert.Equal(t, errLost, err, "the cause as it is") }},
+		"stop with an error": {func(context.Context, *http.Response, error) (bool, error) { return false, errPolicy }, errLost,
+			func(t *testing.T, err error) {
+				assert.ErrorIs(t, err, errPolicy)
+				assert.ErrorAs(t, err, new(*ResumeError))
+			}},
+		"permanent by the default": {nil, ErrBodyLength, func(t *testing.T, err error) { assert.Equal(t, ErrBodyLength, err) }},
+		"permanent, propagated":    {ErrorPropagatedRetryPolicy, ErrBodyLength, func(t *testing.T, err error) { assert.ErrorIs(t, err, ErrBodyLength) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newStore(testObject)
+			store.answers = []storeAnswer{{keep: 40, end: tc.cause}}
+			client := store.client(9)
+			if tc.policy != nil {
+				client.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+					if err == nil {
+						return DefaultRetryPolicy(ctx, resp, err)
+					}
+					return tc.policy(ctx, resp, err)
+				}
+			}
+			got, err := download(t, client)
+			assert.Equal(t, testObject[:40], got)
+			tc.check(t, err)
+			assert.Len(t, store.seen, 1)
+			store.assertClosed(t)
+		})
+	}
+	t.Run("of the context, too", func(t *testing.T) {
+		store := newStore(testObject)
+		store.answers = []storeAnswer{cutAt40}
+		var told []error
+		ctx := WithCheckRetry(t.Context(), func(_ context.Context, resp *http.Response, err error) (bool, error) {
+			if resp == nil {
+				told = append(told, err)
+			}
+			return false, nil
+		})
+		req, err := NewRequestWithContext(ctx, "GET", "http://host/", nil)
+		require.NoError(t, err)
+		resp, err := store.client(9).Do(req)
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		assert.Equal(t, errLost, err)
+		assert.Equal(t, []error{errLost}, told)
+		require.NoError(t, resp.Body.Close())
+	})
+	t.Run("SafeRetryPolicy resumes a GET", func(t *testing.T) {
+		store := newStore(testObject)
+		store.answers = []storeAnswer{cutAt40}
+		client := store.client(9)
+		client.CheckRetry = SafeRetryPolicy
+		got, err := download(t, client)
+		require.NoError(t, err)
+		assert.Equal(t, testObject, got)
+	})
+}
+
+// Resumed downloads: each resumption is a call of its own with the client's retries, one
+// attempt when there are none.
+func TestResumptionIsACallOfItsOwn(t *testing.T) {
+	busy := storeAnswer{status: 503}
+	lost := storeAnswer{fail: errLost}
+	for name, tc := range map[string]struct {
+		retryMax int
+		answers  []storeAnswer
+		whole    bool
+		requests int
+	}{
+		"RetryMax 0, a 503":             {0, []storeAnswer{cutAt40, busy}, false, 2},
+		"RetryMax 0, no connection":     {0, []storeAnswer{cutAt40, lost}, false, 2},
+		"RetryMax -1":                   {-1, []storeAnswer{cutAt40, lost}, false, 2},
+		"RetryMax 2, enough":            {2, []storeAnswer{cutAt40, busy, lost}, true, 4},
+		"RetryMax 2, not enough":        {2, []storeAnswer{cutAt40, busy, lost, busy}, false, 4},
+		"RetryMax 2, anew for each one": {2, []storeAnswer{busy, lost, cutAt40, busy, lost, {keep: 10, end: errLost}, lost, busy}, true, 9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newStore(testObject)
+				store.answers = tc.answers
+				client := store.client(9)
+				client.RetryMax = tc.retryMax
+				var numbers []int
+				client.OnAttempt = func(a Attempt) { numbers = append(numbers, a.Number) }
+				got, err := download(t, client)
+				assert.Len(t, store.seen, tc.requests)
+				assert.Len(t, numbers, tc.requests, "OnAttempt sees each of them")
+				synctest.Wait()
+				store.assertClosed(t)
+				if tc.whole {
+					require.NoError(t, err)
+					assert.Equal(t, testObject, got)
+					return
+				}
+				assert.Equal(t, testObject[:40], got)
+				var resumeErr *ResumeError
+				require.ErrorAs(t, err, &resumeErr)
+				var giveUp *GiveUpError
+				require.ErrorAs(t, err, &giveUp, "as from any call")
+				assert.Equal(t, tc.requests-1, giveUp.Attempts)
+				assert.Equal(t, max(tc.retryMax, 0)+1, giveUp.Attempts)
+				assert.Equal(t, ReasonRetriesUsedUp, giveUp.Reason)
+			})
+		})
+	}
+	t.Run("WithRetryMax holds for them", func(t *testing.T) {
+		store := newStore(testObject)
+		store.answers = []storeAnswer{cutAt40, busy, lost}
+		req, err := NewRequestWithContext(WithRetryMax(t.Context(), 2), "GET", "http://host/", nil)
+		require.NoError(t, err)
+		resp, err := store.client(1).Do(req)
+		require.NoError(t, err)
+		data, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, testObject, string(data))
+		require.NoError(t, resp.Body.Close())
+	})
+	t.Run("an ErrorHandler that gives the response", func(t *testing.T) {
+		store := newStore(testObject)
+		store.answers = []storeAnswer{cutAt40, busy}
+		client := store.client(9)
+		client.ErrorHandler = PassthroughErrorHandler
+		got, err := download(t, client)
+		assert.Equal(t, testObject[:40], got)
+		assert.ErrorAs(t, err, new(*ResumeError))
+		assert.ErrorContains(t, err, "unexpected HTTP status")
+		store.assertClosed(t)
+	})
+	t.Run("the response handler has seen the response already", func(t *testing.T) {
+		store := newStore(testObject)
+		store.answers = []storeAnswer{cutAt40}
+		req, err := NewRequest("GET", "http://host/", nil)
+		require.NoError(t, err)
+		handled := 0
+		req.SetResponseHandler(func(*http.Response) error { handled++; return nil })
+		resp, err := store.client(1).Do(req)
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.Equal(t, 1, handled)
+	})
+}
+
+// Resumed downloads: OnAttempt sees the attempts of a resumption as those of a call.
+func TestOnAttemptSeesResumptions(t *testing.T) {
+	store := newStore(testObject)
+	store.answers = []storeAnswer{cutAt40, {status: 503}}
+	client := store.client(9)
+	client.RetryMax = 3
+	var got []string
+	client.OnAttempt = func(a Attempt) {
+		assert.Equal(t, a.Number, AttemptNumber(a.Request.Context()))
+		got = append(got, fmt.Sprintf("%d %d %t %q", a.Number, a.Response.StatusCode, a.Retry, a.Request.Header.Get("Range")))
+	}
+	_, err := download(t, client)
+	require.NoError(t, err)
+	assert.Equal(t, []string{`1 200 false ""`, `1 503 true "bytes=40-99"`, `2 206 false "bytes=40-99"`}, got)
+}
+
+// Resumed downloads: the error.
+func TestResumeErrorTellsTheStory(t *testing.T) {
+	store := newStore(testObject)
+	store.answers = []storeAnswer{cutAt40, {fail: fmt.Errorf("dial http://host/?token=secret: %w", errLost)}}
+	client := store.client(9)
+	_, err := download(t, client)
+	var resumeErr *ResumeError
+	require.ErrorAs(t, err, &resumeErr)
+	assert.Equal(t, "http://user:xxxxx@host/object?key=REDACTED", resumeErr.URL)
+	assert.EqualValues(t, 40, resumeErr.Offset)
+	assert.ErrorIs(t, err, errLost)
+	assert.NotErrorIs(t, err, ErrRepresentationChanged)
+	assert.False(t, resumeErr.Timeout())
+	assert.NotContains(t, err.Error(), "secret")
+	assert.NotContains(t, err.Error(), "\n")
+	assert.Equal(t, resumeErr.Err, errors.Unwrap(err))
+
+	store.seen = nil
+	client.RedactURL = func(u *url.URL) string { return u.Scheme + "://" + u.Host }
+	_, err = download(t, client, "Range", "bytes=20-")
+	require.ErrorAs(t, err, &resumeErr)
+	assert.Equal(t, "http://host", resumeErr.URL, "as Client.RedactURL shows it")
+	assert.EqualValues(t, 40, resumeErr.Offset, "of the body, not of the object")
+	assert.NotContains(t, err.Error(), "secret")
+
+	store.seen, client.RedactURL = nil, nil
+	store.answers[1] = storeAnswer{keep: 0, end: fmt.Errorf("read from http://u:secret@host/: %w", errLost)}
+	client.ResumeMax = 1
+	_, err = download(t, client)
+	assert.EqualError(t, err, "resuming http://user:xxxxx@host/object?key=REDACTED after 40 bytes: broken off again after 1 resumption(s): read from http://u:xxxxx@host/: connection lost")
+
+	made := &ResumeError{URL: "http://host/", Offset: 7, Err: fmt.Errorf("%w: http://host/?k=secret", ErrAttemptTimeout)}
+	assert.Equal(t, "resuming http://host/ after 7 bytes: "+ErrAttemptTimeout.Error()+": http://host/?k=REDACTED", made.Error())
+	assert.True(t, made.Timeout())
+}
+
+// Resumed downloads: the error stays, and Close gives no other.
+func TestReadAfterTheEndGivesTheSameAgain(t *testing.T) {
+	for name, answers := range map[string][]storeAnswer{
+		"end of file": {cutAt40},
+		"failure":     {cutAt40, {status: 404}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newStore(testObject)
+			store.answers = answers
+			resp, err := store.client(1).Get("http://host/")
+			require.NoError(t, err)
+			_, first := io.Copy(io.Discard, resp.Body)
+			if first == nil {
+				first = io.EOF
+			}
+			for range 3 {
+				n, err := resp.Body.Read(make([]byte, 10))
+				assert.Zero(t, n)
+				assert.Equal(t, first, err)
+			}
+			assert.NoError(t, resp.Body.Close())
+			assert.NoError(t, resp.Body.Close(), "a second time")
+			n, err := resp.Body.Read(make([]byte, 10))
+			assert.Zero(t, n)
+			assert.Error(t, err)
+			assert.Len(t, store.seen, 2)
+			store.assertClosed(t)
+		})
+	}
+	t.Run("Close before the end", func(t *testing.T) {
+		store := newStore(testObject)
+		store.answers = []storeAnswer{cutAt40}
+		resp, err := store.client(1).Get("http://host/")
+		require.NoError(t, err)
+		_, err = io.ReadFull(resp.Body, make([]byte, 40))
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		_, err = resp.Body.Read(make([]byte, 10))
+		assert.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+		assert.Len(t, store.seen, 1, "nothing is resumed for nobody")
+		store.assertClosed(t)
+	})
+}
+
+// Resumed downloads: reading to the end leaves nothing of the resumption behind, even if
+// the body is then not closed.
+func TestNothingIsLeftOfAResumptionThatWasReadToItsEnd(t *testing.T) {
+	store := newStore(testObject)
+	store.answers = []storeAnswer{cutAt40}
+	resp, err := store.client(1).Get("http://host/")
+	require.NoError(t, err)
+	_, err = io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Error(t, store.seen[1].Context().Err(), "its context is released")
+	require.NoError(t, resp.Body.Close())
+}
+
+// Resumed downloads: cancel, deadline and Close end the reading at once, wherever it is.
+// That no goroutine is left is what synctest sees to.
+func TestDownloadEndsAtOnceAtEveryPoint(t *testing.T) {
+	const broken = time.Second // then 10 s each of waiting, of awaiting the header, of awaiting the rest
+	cause := errors.New("changed my mind")
+	for at, where := range map[time.Duration]string{
+		500 * time.Millisecond: "the first body",
+		5 * time.Second:        "the wait",
+		15 * time.Second:       "the call",
+		25 * time.Second:       "the rest",
+	} {
+		for how, ends := range map[string]struct {
+			interrupt func(context.Context) (context.Context, func(io.Closer))
+			match     []error
+		}{
+			"cancel": {func(ctx context.Context) (context.Context, func(io.Closer)) {
+				ctx, cancel := context.WithCancel(ctx)
+				return ctx, func(io.Closer) { cancel() }
+			}, []error{context.Canceled}},
+			"cancel with a cause": {func(ctx context.Context) (context.Context, func(io.Closer)) {
+				ctx, cancel := context.WithCancelCause(ctx)
+				return ctx, func(io.Closer) { cancel(cause) }
+			}, []error{cause}},
+			"deadline": {func(ctx context.Context) (context.Context, func(io.Closer)) {
+				ctx, cancel := context.WithTimeout(ctx, at)
+				context.AfterFunc(ctx, cancel)
+				return ctx, func(io.Closer) {}
+			}, []error{context.DeadlineExceeded}},
+			"close": {func(ctx context.Context) (context.Context, func(io.Closer)) {
+				return ctx, func(body io.Closer) { assert.NoError(t, body.Close()) }
+			}, []error{http.ErrBodyReadAfterClose}},
+		} {
+			t.Run(how+" during "+where, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, interrupt := ends.interrupt(t.Context())
+					store := newStore(testObject)
+					store.answers = []storeAnswer{
+						{keep: 40, end: errLost, stall: broken},
+						{delay: 10 * time.Second, before: 10 * time.Second},
+					}
+					client := store.client(9)
+					client.RetryMax = 4
+					client.Backoff = func(time.Duration, time.Duration, int, *http.Response) time.Duration { return 10 * time.Second }
+					req, err := NewRequestWithContext(ctx, "GET", "http://host/", nil)
+					require.NoError(t, err)
+					start := time.Now()
+					resp, err := client.Do(req)
+					require.NoError(t, err)
+					time.AfterFunc(at, func() { interrupt(resp.Body) })
+					data, err := io.ReadAll(resp.Body)
+					want := at
+					if how == "deadline" && where == "the wait" {
+						want = broken // a wait that would outlast it is not begun
+					}
+					assert.Equal(t, want, time.Since(start))
+					assert.Equal(t, testObject[:40], string(data))
+					for _, match := range ends.match {
+						assert.ErrorIs(t, err, match)
+					}
+					if where == "the wait" && how != "close" {
+						assert.ErrorIs(t, err, errLost, "and the last cause")
+						if how == "cancel with a cause" {
+							assert.ErrorIs(t, err, context.Canceled, "as from any call")
+						}
+					}
+					_, again := resp.Body.Read(make([]byte, 10))
+					assert.Error(t, again)
+					assert.NotEqual(t, io.EOF, again)
+					assert.NoError(t, resp.Body.Close())
+					interrupt(resp.Body)
+					synctest.Wait()
+					store.assertClosed(t)
+					if where == "the wait" || where == "the first body" {
+						assert.Len(t, store.seen, 1)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Resumed downloads: Close may come at any time, from anywhere.
+func TestCloseWhileReadingIsSafe(t *testing.T) {
+	for range 200 {
+		store := newStore(testObject)
+		for range 50 {
+			store.answers = append(store.answers, storeAnswer{keep: 1, end: errLost})
+		}
+		resp, err := store.client(99).Get("http://host/")
+		require.NoError(t, err)
+		var readers sync.WaitGroup
+		readers.Go(func() { io.Copy(io.Discard, resp.Body) })
+		readers.Go(func() { assert.NoError(t, resp.Body.Close()) })
+		readers.Wait()
+		store.assertClosed(t)
+	}
+}
+
+// Resumed downloads: the limits of one attempt hold for the attempts of a resumption.
+func TestResumptionKeepsTheLimitsOfAnAttempt(t *testing.T) {
+	t.Run("AttemptTimeout bounds the header, not the reading", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := newStore(testObject)
+			store.answers = []storeAnswer{{keep: 40, stall: time.Minute, end: errLost}, {delay: time.Hour}, {before: time.Minute}}
+			client := store.client(1)
+			client.AttemptTimeout, client.RetryMax = time.Second, 1
+			start := time.Now()
+			got, err := download(t, client)
+			require.NoError(t, err)
+			assert.Equal(t, testObject, got)
+			assert.Equal(t, 2*time.Minute+time.Second, time.Since(start))
+			store.assertClosed(t)
+		})
+	})
+	t.Run("HTTPClient.Timeout bounds each attempt, its reading included, and what is left is resumed", func(t *testing.T) {
+		for name, get := range map[string]func(*Client) (*http.Response, error){
+			"Client.Do":      func(c *Client) (*http.Response, error) { return c.Get("http://host/") },
+			"StandardClient": func(c *Client) (*http.Response, error) { return c.StandardClient().Get("http://host/") },
+		} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := newStore(testObject)
+					store.answers = []storeAnswer{
+						{keep: 40, stall: time.Hour, end: errLost},
+						{keep: 30, stall: time.Hour, end: errLost},
+					}
+					client := store.client(2)
+					client.HTTPClient.Timeout = time.Second
+					start := time.Now()
+					resp, err := get(client)
+					require.NoError(t, err)
+					data, err := io.ReadAll(resp.Body)
+					require.NoError(t, err)
+					assert.Equal(t, testObject, string(data))
+					assert.Equal(t, 2*time.Second, time.Since(start))
+					require.NoError(t, resp.Body.Close())
+					store.assertClosed(t)
+				})
+			})
+		}
+	})
+	t.Run("the Timeout of the http.Client around a RoundTripper bounds it all", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := newStore(testObject)
+			store.answers = []storeAnswer{
+				{keep: 40, stall: time.Second, end: errLost},
+				{keep: 30, stall: time.Hour, end: errLost},
+			}
+			hc := store.client(2).StandardClient()
+			hc.Timeout = time.Minute
+			start := time.Now()
+			resp, err := hc.Get("http://host/")
+			require.NoError(t, err)
+			data, err := io.ReadAll(resp.Body)
+			assert.Equal(t, testObject[:70], string(data))
+			var timeout interface{ Timeout() bool }
+			require.ErrorAs(t, err, &timeout)
+			assert.True(t, timeout.Timeout())
+			assert.Equal(t, time.Minute, time.Since(start))
+			require.NoError(t, resp.Body.Close())
+			store.assertClosed(t)
+		})
+	})
+}
+
+// Resumed downloads: through http.Client too, hop by hop.
+func TestResumptionThroughTheStandardClient(t *testing.T) {
+	store := newStore(testObject)
+	redirect := storeAnswer{handler: func(req *http.Request) (*http.Response, error) {
+		return respond(req, 302, "", "Location", "http://other/object"), nil
+	}}
+	store.answers = []storeAnswer{redirect, cutAt40, {keep: 30, end: errLost}}
+	resp, err := store.client(9).StandardClient().Get("http://host/")
+	require.NoError(t, err)
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Equal(t, testObject, string(data))
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, []string{"", "", `bytes=40-99 "v1"`, `bytes=70-99 "v1"`}, store.ranges())
+	assert.Equal(t, "other", store.seen[3].URL.Host, "a hop is a call")
+	store.assertClosed(t)
+}
+
+// Resumed downloads: a redirect is followed again, with the range.
+func TestResumptionFollowsRedirects(t *testing.T) {
+	store := newStore(testObject)
+	redirect := storeAnswer{handler: func(req *http.Request) (*http.Response, error) {
+		return respond(req, 302, "", "Location", "http://host/elsewhere"), nil
+	}}
+	store.answers = []storeAnswer{redirect, cutAt40, redirect}
+	got, err := download(t, store.client(9))
+	require.NoError(t, err)
+	assert.Equal(t, testObject, got)
+	assert.Equal(t, []string{"", "", `bytes=40-99 "v1"`, `bytes=40-99 "v1"`}, store.ranges())
+	assert.Equal(t, "/elsewhere", store.seen[3].URL.Path)
+}
+
+// Resumed downloads: a client in the transport of another leaves it to the outer one.
+func TestNestedClientDoesNotMultiplyResumptions(t *testing.T) {
+	store := newStore(testObject)
+	for range 10 {
+		store.answers = append(store.answers, storeAnswer{keep: 1, end: errLost})
+	}
+	inner := store.client(9)
+	outer := &Client{ResumeMax: 2, Backoff: noWait, HTTPClient: inner.StandardClient()}
+	got, err := download(t, outer)
+	assert.Equal(t, testObject[:3], got)
+	assert.ErrorContains(t, err, "after 2 resumption(s)")
+	assert.Len(t, store.seen, 3)
+	store.assertClosed(t)
+}
+
+// Resumed downloads: a GET may have a body, and a resumption sends it again.
+func TestResumptionSendsTheBodyOfAGetAgain(t *testing.T) {
+	for name, make := range map[string]func() (*Request, error){
+		"prepared": func() (*Request, error) { return NewRequest("GET", "http://host/", "query") },
+		"from a request of net/http": func() (*Request, error) {
+			r, err := http.NewRequest("GET", "http://host/", strings.NewReader("query"))
+			require.NoError(t, err)
+			return FromRequest(r)
+		},
+		"a stream": func() (*Request, error) {
+			return NewRequest("GET", "http://host/", struct{ io.Reader }{strings.NewReader("query")})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newStore(testObject)
+			var sent []string
+			record := func(req *http.Request) (*http.Response, error) {
+				data, err := io.ReadAll(req.Body)
+				assert.NoError(t, err)
+				assert.NoError(t, req.Body.Close())
+				sent = append(sent, string(data))
+				return store.RoundTrip(req)
+			}
+			store.answers = []storeAnswer{cutAt40, {keep: 30, end: errLost}}
+			client := store.client(9)
+			client.HTTPClient.Transport = roundTripFunc(record)
+			req, err := make()
+			require.NoError(t, err)
+			resp, err := client.Do(req)
+			require.NoError(t, err)
+			data, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			assert.Equal(t, testObject, string(data))
+			assert.Equal(t, []string{"query", "query", "query"}, sent)
+			require.NoError(t, resp.Body.Close())
+		})
+	}
+}
+
+// Resumed downloads: a request without a header map gets none from this package.
+func TestResumptionOfARequestWithoutAHeaderMap(t *testing.T) {
+	store := newStore(testObject)
+	store.answers = []storeAnswer{cutAt40}
+	r := mustRequest(t, "http://host/")
+	r.Method, r.Header = "", nil
+	resp, err := (&RoundTripper{Client: store.client(1)}).RoundTrip(r)
+	require.NoError(t, err)
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Equal(t, testObject, string(data))
+	assert.Nil(t, r.Header)
+	require.NoError(t, resp.Body.Close())
+}
+
+// Resumed downloads: bad input.
+func TestNegativeResumeMaxIsRefused(t *testing.T) {
+	store := newStore(testObject)
+	_, err := store.client(-1).Get("http://host/")
+	assert.EqualError(t, err, "retryablehttp: Client.ResumeMax is negative: -1")
+	client := store.client(0)
+	client.BodyMax = -5
+	_, err = client.Get("http://host/")
+	assert.EqualError(t, err, "retryablehttp: Client.BodyMax is negative: -5")
+	assert.Empty(t, store.seen)
+}
+
+// Resumed downloads: never a silent splice. Objects, cuts and servers at random, honest
+// ones and such as lie about anything that can be found out: what the reader gives is
+// always the beginning of the object, and it says so when that is not the whole. Run one
+// case again with RESUME_SEED=… from the log.
+func TestReaderNeverSplicesSilently(t *testing.T) {
+	seed, rounds := uint64(time.Now().UnixNano()), 6000
+	if s := os.Getenv("RESUME_SEED"); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+		rounds = 1
+	}
+	t.Logf("seeds %d and the %d that follow", seed, rounds-1)
+	whole, refused := 0, 0
+	synctest.Test(t, func(t *testing.T) {
+		for range rounds {
+			if downloadAtRandom(t, seed) {
+				whole++
+			} else {
+				refused++
+			}
+			if t.Failed() {
+				t.Fatalf("RESUME_SEED=%d", seed)
+			}
+			seed++
+		}
+	})
+	t.Logf("%d came whole, %d ended in an error", whole, refused)
+	if rounds > 1 {
+		assert.Greater(t, whole, rounds/10)
+		assert.Greater(t, refused, rounds/10)
+	}
+}
+
+// downloadAtRandom reports whether the object came whole.
+func downloadAtRandom(t *testing.T, seed uint64) bool {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	text := func(n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(rnd.Uint32())
+		}
+		return string(b)
+	}
+	store := newStore(text(1 + rnd.IntN(300)))
+	store.chunked = rnd.IntN(3) == 0
+	want := store.object
+	var header []string
+	if rnd.IntN(3) == 0 { // the caller's own range
+		a := rnd.IntN(len(want))
+		b := a + rnd.IntN(len(want)-a)
+		switch rnd.IntN(3) {
+		case 0:
+			want, header = want[a:b+1], []string{"Range", fmt.Sprintf("bytes=%d-%d", a, b)}
+		case 1:
+			want, header = want[a:], []string{"Range", fmt.Sprintf("bytes=%d-", a)}
+		case 2:
+			want, header = want[a:], []string{"Range", fmt.Sprintf("bytes=-%d", len(want)-a)}
+		}
+	}
+	liar := rnd.IntN(3) > 0
+	for i := range 12 {
+		a := storeAnswer{bend: func(resp *http.Response) {
+			body := resp.Body.(*storeBody)
+			body.piece = 1 + rnd.IntN(100)
+			if i > 0 && liar && rnd.IntN(4) == 0 {
+				lie(rnd, text, store, resp, body)
+			}
+			if n := len(body.data); rnd.IntN(4) > 0 {
+				body.data = body.data[:rnd.IntN(n+1)]
+				ends := []error{errLost, io.ErrUnexpectedEOF, context.DeadlineExceeded, io.EOF}
+				if resp.ContentLength < 0 && resp.StatusCode == 200 {
+					ends = ends[:3] // nothing tells a short body of unknown length from a whole one
+				}
+				body.end = ends[rnd.IntN(len(ends))]
+			}
+		}}
+		if i > 0 && rnd.IntN(8) == 0 {
+			a = storeAnswer{status: []int{503, 404, 412, 416, 200, 204}[rnd.IntN(6)]}
+			if rnd.IntN(2) == 0 {
+				a = storeAnswer{fail: errLost}
+			}
+		}
+		store.answers = append(store.answers, a)
+	}
+	client := store.client(1 + rnd.IntN(12))
+	client.RetryMax = rnd.IntN(3)
+	got, err := download(t, client, header...)
+	assert.LessOrEqual(t, len(store.seen), 1+client.ResumeMax*(1+client.RetryMax))
+	synctest.Wait() // for what closes a body behind the call's back
+	store.assertClosed(t)
+	if err == nil {
+		assert.True(t, want == got, "an end without an error is the end of the object: %d of %d bytes", len(got), len(want))
+		return true
+	}
+	assert.True(t, strings.HasPrefix(want, got), "%d bytes are the first of the object's %d (%v)", len(got), len(want), err)
+	var resumeErr *ResumeError
+	if assert.ErrorAs(t, err, &resumeErr) {
+		assert.EqualValues(t, len(got), resumeErr.Offset)
+	}
+	return false
+}
+
+// lie makes an answer wrong in one of the ways that can be found out.
+func lie(rnd *rand.Rand, text func(int) string, store *objectStore, resp *http.Response, body *storeBody) {
+	part, err := parseContentRange(resp.Header.Get("Content-Range"))
+	if err != nil { // not a 206
+		return
+	}
+	set := func(first, last, total int64) {
+		resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, total))
+	}
+	junk := text(len(body.data) + 1 + rnd.IntN(20))
+	off := 1 + rnd.Int64N(20)
+	unknown := rnd.IntN(2) == 0
+	switch rnd.IntN(14) {
+	case 0: // replaced, and If-Range heeded
+		store.object, store.header = text(1+rnd.IntN(300)), http.Header{"Etag": {`"v2"`}}
+		body.Close()
+		*resp = *store.serve(resp.Request)
+		return
+	case 1: // replaced, and If-Range ignored
+		body.data = junk[:len(body.data)]
+		resp.Header.Set("ETag", `"v2"`)
+	case 2:
+		body.data = junk[:len(body.data)]
+		resp.Header.Del("ETag")
+	case 3: // from elsewhere
+		body.data = junk[:len(body.data)]
+		set(part.first+off, part.last+off, part.total+off)
+	case 4:
+		set(max(part.first-off, 0), max(part.last-off, part.first), part.total)
+		if part.first == 0 {
+			resp.Header.Del("Content-Range")
+		}
+		body.data = junk[:len(body.data)]
+	case 5:
+		body.data = junk
+		resp.ContentLength = int64(len(junk))
+		return
+	case 6: // more than it says
+		body.data += junk
+		resp.ContentLength = -1
+	case 7: // another object by its length
+		set(part.first, part.last, part.total+off) // one of unknown length may be as long
+	case 8: // another range unit
+		body.data = junk[:len(body.data)]
+		resp.Header.Set("Content-Range", strings.Replace(resp.Header.Get("Content-Range"), "bytes", "lines", 1))
+	case 9:
+		body.data = junk
+		resp.Header.Set("Content-Encoding", "gzip")
+	case 10: // as if there were no ranges
+		body.Close()
+		*resp = *store.serve(withoutRange(resp.Request))
+		return
+	case 11: // several parts where one was asked for
+		body.data = "--x\r\n\r\n" + body.data
+		resp.Header.Set("Content-Type", "multipart/byteranges; boundary=x")
+		resp.ContentLength = -1
+	case 12, 13: // less than was asked for is no lie; junk behind it is
+		last := part.first + rnd.Int64N(part.last-part.first+1)
+		body.data = body.data[:last-part.first+1]
+		resp.ContentLength = int64(len(body.data))
+		if unknown {
+			resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", part.first, last))
+		} else {
+			set(part.first, last, part.total)
+		}
+		if rnd.IntN(2) == 0 {
+			resp.ContentLength = -1
+			body.data += junk
+		}
+		return
+	}
+	if unknown {
+		resp.ContentLength = -1
+	}
+}
+
+// Content-Range: what is taken for one means the same when it is written out again, and
+// is in order.
+func FuzzContentRange(f *testing.F) {
+	for _, header := range []string{"bytes 0-0/1", "bytes 5-9/*", "bytes */10", "bytes 1-0/5", "", "bytes 0-9/9", "bytes 007-9/10", "bytes 0-9223372036854775807/*", "bytes 0-9223372036854775808/*"} {
+		f.Add(header)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		r, err := parseContentRange(header)
+		if err != nil {
+			assert.NotContains(t, err.Error(), "\n")
+			return
+		}
+		assert.GreaterOrEqual(t, r.first, int64(0))
+		assert.GreaterOrEqual(t, r.last, r.first)
+		total := "*"
+		if r.total >= 0 {
+			assert.Greater(t, r.total, r.last)
+			total = strconv.FormatInt(r.total, 10)
+		}
+		again, err := parseContentRange(fmt.Sprintf("bytes %d-%d/%s", r.first, r.last, total))
+		assert.NoError(t, err)
+		assert.Equal(t, r, again)
+	})
+}
