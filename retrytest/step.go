@@ -116,9 +116,11 @@ func (s *Step) status() int {
 // header is the header of the answer, with the
 // Content-Length that belongs to it.
 func (s *Step) header() http.Header {
-	h := s.Header.Clone()
-	if h == nil {
-		h = http.Header{}
+	h := http.Header{}
+	for name, values := range s.Header {
+		for _, value := range values {
+			h.Add(name, value) // as a client that parses it would
+		}
 	}
 	h.Del("Transfer-Encoding")
 	h.Del("Content-Length")

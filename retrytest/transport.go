@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -260,13 +261,43 @@ func (s *Step) error() error {
 	case Close:
 		return io.EOF
 	case RefuseStream:
-		return fmt.Errorf("stream error: stream ID 1; %s; received from peer", codeName(codeRefusedStream))
+		return streamError{StreamID: 1, Code: codeRefusedStream, Cause: errFromPeer}
 	case ResetStream:
-		return fmt.Errorf("stream error: stream ID 1; %s; received from peer", codeName(s.Code))
+		return streamError{StreamID: 1, Code: s.Code, Cause: errFromPeer}
 	case GoAway:
 		return errors.New("http2: Transport received Server's graceful shutdown GOAWAY")
 	}
 	return fmt.Errorf("retrytest: unknown fault %q", s.Fault)
+}
+
+// streamError stands in for the error of net/http of that name. As does that one, it turns
+// itself, for errors.As, into any struct that has its fields.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+var errFromPeer = errors.New("received from peer")
+
+func (e streamError) Error() string {
+	return fmt.Sprintf("stream error: stream ID %d; %s; %v", e.StreamID, codeName(e.Code), e.Cause)
+}
+
+func (e streamError) As(target any) bool {
+	to, from := reflect.ValueOf(target).Elem(), reflect.ValueOf(e)
+	if to.Kind() != reflect.Struct || to.NumField() != from.NumField() {
+		return false
+	}
+	for i := range to.NumField() {
+		if to.Type().Field(i).Name != from.Type().Field(i).Name || !from.Field(i).CanConvert(to.Field(i).Type()) {
+			return false
+		}
+	}
+	for i := range to.NumField() {
+		to.Field(i).Set(from.Field(i).Convert(to.Field(i).Type()))
+	}
+	return true
 }
 
 func statusLine(code int) string {

@@ -329,3 +329,37 @@ func TestTransportIsSafeForManyGoroutines(t *testing.T) {
 }
 
 func TestTransportExample(t *testing.T) { testThreeFailures(t) }
+
+func TestTransportHeaderIsCanonical(t *testing.T) {
+	client := &http.Client{Transport: retrytest.NewTransport(retrytest.Step{Header: http.Header{"ETag": {`"a"`}}})}
+	resp, err := client.Get("http://host/")
+	require.NoError(t, err)
+	assert.Equal(t, `"a"`, resp.Header.Get("ETag"))
+}
+
+// What errors.As finds in an error of net/http for a stream that a peer has reset.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (e streamError) Error() string { return "" }
+
+func TestTransportStreamErrorsAreAsThoseOfNetHTTP(t *testing.T) {
+	for code, step := range map[uint32]retrytest.Step{
+		7: {Fault: retrytest.RefuseStream},
+		8: {Fault: retrytest.ResetStream, Code: 8},
+	} {
+		_, err := (&http.Client{Transport: retrytest.NewTransport(step)}).Get("http://host/")
+		var stream streamError
+		require.ErrorAs(t, err, &stream)
+		assert.Equal(t, code, stream.Code)
+		assert.NotErrorAs(t, err, new(otherError))
+	}
+}
+
+// otherError has other fields.
+type otherError struct{ Code uint32 }
+
+func (e otherError) Error() string { return "" }
