@@ -15,6 +15,13 @@ EXAMPLES := $(sort $(patsubst %/main.go,%,$(wildcard examples/*/main.go)))
 # The linter's version is pinned in a module of its own, so that the library's go.mod does not carry it.
 STATICCHECK := tool -modfile=$(CURDIR)/tools/go.mod staticcheck
 
+# Of the output of go test -v: the result of each package, and the skipped tests with what they say.
+SKIPPED := /^=== / { test = $$3; next } \
+	/^ *--- SKIP/ { printf "%s\n%s", $$0, said[$$3] } \
+	/^ *--- / { next } \
+	/^(ok|\?|FAIL)[ \t]/ { print; delete said; test = ""; next } \
+	{ said[test] = said[test] $$0 "\n" }
+
 FUZZTIME ?= 10s
 
 .PHONY: help
@@ -70,12 +77,15 @@ examples: ## run every program in examples; its exit status is its verdict
 	done
 
 .PHONY: modules
-modules: ## vet, staticcheck and tests with the race detector in every other module
-	@for m in $(NESTED); do \
+modules: ## vet, staticcheck and tests with the race detector in every other module; a skipped test is shown with its reason
+	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
+	for m in $(NESTED); do \
 		if [ -z "$$(find "$$m" -name '*.go' -print -quit)" ]; then echo "== no packages ($$m)"; continue; fi; \
 		echo "== go vet ($$m)"; go -C "$$m" vet ./...; \
 		echo "== staticcheck ($$m)"; go -C "$$m" $(STATICCHECK) ./...; \
-		echo "== go test -race ($$m)"; go -C "$$m" test -race ./...; \
+		echo "== go test -race ($$m)"; \
+		go -C "$$m" test -race -v ./... >"$$out" 2>&1 || { cat "$$out"; exit 1; }; \
+		awk '$(SKIPPED)' "$$out"; \
 	done
 
 .PHONY: fuzz

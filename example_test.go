@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/a0b132ce/retryablehttp"
+	"github.com/a0b132ce/retryablehttp/retrytest"
 )
 
 // flaky starts a server that answers status to the first n requests, and from then
@@ -45,11 +46,15 @@ func quick() *retryablehttp.Client {
 	return client
 }
 
-// show prints status and body of an answer, or the error, without the server's
-// address, which is another one each time.
+// show prints status and body of an answer, or the error, without the address of a
+// server (nil if there is none), which is another one each time.
 func show(server *httptest.Server, resp *http.Response, err error) {
 	if err != nil {
-		fmt.Println("error:", strings.ReplaceAll(err.Error(), server.URL, "http://host"))
+		text := err.Error()
+		if server != nil {
+			text = strings.ReplaceAll(text, server.URL, "http://host")
+		}
+		fmt.Println("error:", text)
 		return
 	}
 	defer resp.Body.Close()
@@ -683,4 +688,221 @@ func ExampleAttemptNumber() {
 	// attempt 2
 	// attempt 3
 	// 200 GET ""
+}
+
+// script makes a quick client whose attempts come out as the steps say.
+func script(steps ...retrytest.Step) (*retryablehttp.Client, *retrytest.Transport) {
+	service := retrytest.NewTransport(steps...)
+	client := quick()
+	client.HTTPClient = &http.Client{Transport: service}
+	return client, service
+}
+
+// A POST whose connection breaks may have been acted on, so it is not sent again. One
+// that found nobody listening is, and so is one that was refused with a Retry-After.
+func ExampleSafeRetryPolicy() {
+	client, service := script(retrytest.Step{Fault: retrytest.Reset})
+	client.CheckRetry = retryablehttp.SafeRetryPolicy
+	_, err := client.Post("http://host/orders", "text/plain", "one, please")
+	var giveUp *retryablehttp.GiveUpError
+	if errors.As(err, &giveUp) {
+		fmt.Println("reset:", giveUp.Reason, len(service.Attempts()))
+	}
+
+	client, service = script(
+		retrytest.Step{Fault: retrytest.Refuse},
+		retrytest.Step{Status: 503, Header: http.Header{"Retry-After": {"0"}}},
+		retrytest.Step{Status: 201},
+	)
+	client.CheckRetry = retryablehttp.SafeRetryPolicy
+	resp, err := client.Post("http://host/orders", "text/plain", "one, please")
+	if err != nil {
+		log.Panic(err)
+	}
+	resp.Body.Close()
+	fmt.Println("refused twice:", resp.StatusCode, len(service.Attempts()))
+	// Output:
+	// reset: not retryable 1
+	// refused twice: 201 3
+}
+
+// An error does not say by itself whether the server may have acted.
+func ExampleUnsent() {
+	for _, fault := range []retrytest.Fault{retrytest.Refuse, retrytest.Reset} {
+		client, _ := script(retrytest.Step{Fault: fault})
+		client.RetryMax = 0
+		client.CheckRetry = retryablehttp.SafeRetryPolicy
+		_, err := client.Post("http://host/orders", "text/plain", "one, please")
+		fmt.Printf("%s: %t\n", fault, retryablehttp.Unsent(err))
+	}
+	// Output:
+	// refuse: true
+	// reset: false
+}
+
+// All attempts of a call carry the same key, by which the server knows them for one
+// order.
+func ExampleNewIdempotencyKey() {
+	client, service := script(
+		retrytest.Step{Fault: retrytest.Reset},
+		retrytest.Step{Status: 201},
+	)
+	client.CheckRetry = retryablehttp.SafeRetryPolicy
+	client.IdempotencyKey = retryablehttp.NewIdempotencyKey
+	resp, err := client.Post("http://host/orders", "text/plain", "one, please")
+	if err != nil {
+		log.Panic(err)
+	}
+	resp.Body.Close()
+	attempts := service.Attempts()
+	first, second := attempts[0].Header.Get("Idempotency-Key"), attempts[1].Header.Get("Idempotency-Key")
+	fmt.Println(resp.StatusCode, len(first), first == second)
+	// Output: 201 36 true
+}
+
+// A key that means something to both sides, instead of a random one.
+func ExampleClient_idempotencyKey() {
+	client, service := script(retrytest.Step{Status: 201})
+	client.IdempotencyKey = func(req *http.Request) string {
+		return "shop-7" + req.URL.Path
+	}
+	resp, err := client.Post("http://host/orders/12", "text/plain", "one, please")
+	if err != nil {
+		log.Panic(err)
+	}
+	resp.Body.Close()
+	fmt.Println(service.Attempts()[0].Header.Get("Idempotency-Key"))
+	// Output: shop-7/orders/12
+}
+
+// A plain reader is streamed. As much of it as ReplayMax says can be sent again.
+func ExampleClient_replayMax() {
+	send := func(readBeforeTheReset int64) {
+		client, service := script(
+			retrytest.Step{Read: readBeforeTheReset, Fault: retrytest.Reset},
+			retrytest.Step{},
+		)
+		client.ReplayMax = 64 << 10
+		source := io.LimitReader(zeros{}, 4<<20)
+		resp, err := client.Post("http://host/", "application/octet-stream", source)
+		if err != nil {
+			fmt.Println(errors.Is(err, retryablehttp.ErrNotReplayable), len(service.Attempts()))
+			return
+		}
+		resp.Body.Close()
+		fmt.Println(resp.StatusCode, len(service.Attempts()))
+	}
+	send(16 << 10)
+	send(2 << 20)
+	// Output:
+	// 200 2
+	// true 1
+}
+
+// zeros is a source without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// The connection breaks in the middle of the body. The reader asks for the rest, and
+// its caller does not notice.
+func ExampleClient_resumeMax() {
+	client, service := script(
+		retrytest.Step{Header: http.Header{"Etag": {`"1"`}}, Body: "hello, world", Fault: retrytest.Reset, After: 7},
+		retrytest.Step{
+			Status: http.StatusPartialContent,
+			Header: http.Header{"Etag": {`"1"`}, "Content-Range": {"bytes 7-11/12"}},
+			Body:   "world",
+		},
+	)
+	client.ResumeMax = 5
+	resp, err := client.Get("http://host/file")
+	show(nil, resp, err)
+	second := service.Attempts()[1]
+	fmt.Println(second.Header.Get("Range"), second.Header.Get("If-Range"))
+	// Output:
+	// 200 hello, world
+	// bytes=7-11 "1"
+}
+
+// The object was replaced while it was being downloaded. What was read is the beginning
+// of the old one, and nothing of the new one is added to it.
+func ExampleResumeError() {
+	client, _ := script(
+		retrytest.Step{Header: http.Header{"Etag": {`"1"`}}, Body: "hello, world", Fault: retrytest.Reset, After: 7},
+		retrytest.Step{Header: http.Header{"Etag": {`"2"`}}, Body: "good-bye"},
+	)
+	client.ResumeMax = 5
+	resp, err := client.Get("http://host/file")
+	if err != nil {
+		log.Panic(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	fmt.Printf("%q %t\n", body, errors.Is(err, retryablehttp.ErrRepresentationChanged))
+	fmt.Println(err)
+	// Output:
+	// "hello, " true
+	// resuming http://host/file after 7 bytes: the representation has changed: 200 for a request with If-Range
+}
+
+// A short answer that breaks off is a failed attempt, not an error of the reader's.
+func ExampleClient_bodyMax() {
+	client, service := script(
+		retrytest.Step{Body: `{"n": 7}`, Fault: retrytest.Reset, After: 3},
+		retrytest.Step{Body: `{"n": 7}`},
+	)
+	client.BodyMax = 1 << 20
+	resp, err := client.Get("http://host/")
+	show(nil, resp, err)
+	fmt.Println(len(service.Attempts()))
+	// Output:
+	// 200 {"n": 7}
+	// 2
+}
+
+// One call that is not to be retried, by a client that retries.
+func ExampleWithRetryMax() {
+	client, service := script(retrytest.Step{Status: 503, Times: retrytest.Forever})
+	ctx := retryablehttp.WithRetryMax(context.Background(), 0)
+	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, "http://host/", nil)
+	if err != nil {
+		log.Panic(err)
+	}
+	_, err = client.Do(req)
+	fmt.Println(err, len(service.Attempts()))
+	// Output: GET http://host/ giving up after 1 attempt(s) 1
+}
+
+// Another policy for the calls of a context, here through an http.Client.
+func ExampleWithCheckRetry() {
+	client, service := script(retrytest.Step{Status: 502})
+	ctx := retryablehttp.WithCheckRetry(context.Background(), retryablehttp.SafeRetryPolicy)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://host/", strings.NewReader("one, please"))
+	if err != nil {
+		log.Panic(err)
+	}
+	resp, err := client.StandardClient().Do(req)
+	if err != nil {
+		log.Panic(err)
+	}
+	resp.Body.Close()
+	fmt.Println(resp.StatusCode, len(service.Attempts()))
+	// Output: 502 1
+}
+
+// A client that gets its transport from a program that retries already: the attempts do
+// not multiply.
+func ExampleRoundTripper_nested() {
+	inner, service := script(retrytest.Step{Status: 503, Times: retrytest.Forever})
+	inner.RetryMax = 4
+	outer := quick()
+	outer.RetryMax = 4
+	outer.HTTPClient = inner.StandardClient()
+	_, err := outer.Get("http://host/")
+	fmt.Println(err, len(service.Attempts()))
+	// Output: GET http://host/ giving up after 5 attempt(s) 5
 }
