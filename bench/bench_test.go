@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 // smallest run too.
 func TestCountedGoalsAreMet(t *testing.T) {
 	var out bytes.Buffer
-	goals, err := run(&out, "^(success|retry|pool|retryafter)$", 1, true, 1)
+	goals, err := run(&out, "^(success|features|retry|pool|retryafter)$", 1, true, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

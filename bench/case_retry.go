@@ -9,8 +9,9 @@ import (
 // retry measures calls that are answered with two 503 and then with a 200, with no
 // wait between.
 func (b *bench) retry() error {
-	b.retryStub("without a body", "retry-stub", 0)
-	b.retryStub("with a body of 100 bytes", "retry-stub-body", 100)
+	b.retryStub("without a body", "retry-stub", 0, false)
+	b.retryStub("with a body of 100 bytes in memory", "retry-stub-memory", 100, true)
+	b.retryStub("with a body of 100 bytes of an unknown type", "retry-stub-body", 100, false)
 	for _, kib := range []int{4, 64} {
 		if err := b.retryLoopback(kib); err != nil {
 			return err
@@ -22,10 +23,10 @@ func (b *bench) retry() error {
 // retriers are the contenders that retry, the limit first.
 func retriers() []contender { return contenders()[1:] }
 
-func (b *bench) retryStub(what, name string, size int) {
+func (b *bench) retryStub(what, name string, size int, memory bool) {
 	get := request{Method: http.MethodGet, URL: "http://stub.example/thing"}
 	rows := b.stubRace(retriers(),
-		func() *stub { return &stub{fails: 2, errorBody: size} },
+		func() *stub { return &stub{fails: 2, errorBody: size, memory: memory} },
 		func(c client) (call, error) { return c.Prepare(get) },
 		pick(b, 3*b.rounds, 3), pick(b, 5*time.Millisecond, 2*time.Millisecond))
 	b.writeStubRows(&table{

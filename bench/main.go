@@ -38,6 +38,7 @@ type benchCase struct {
 
 var cases = []benchCase{
 	{"success", (*bench).success},
+	{"features", (*bench).features},
 	{"loopback", (*bench).loopback},
 	{"retry", (*bench).retry},
 	{"upload", (*bench).upload},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -15,9 +16,14 @@ type stub struct {
 	fails int64
 	// errorBody is the size of the body of a 503. None is http.NoBody.
 	errorBody int
+	// memory gives that body the form that most stubs give it: an io.NopCloser around
+	// a reader over memory.
+	memory bool
 
 	requests atomic.Int64
 }
+
+var errorText = strings.Repeat("it does not work ", 64)
 
 var stubBuffers = sync.Pool{New: func() any { return new([4096]byte) }}
 
@@ -41,6 +47,9 @@ func (s *stub) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Status, resp.StatusCode = "503 Service Unavailable", http.StatusServiceUnavailable
 		if s.errorBody > 0 {
 			resp.Body = &stubBody{left: s.errorBody}
+			if s.memory {
+				resp.Body = io.NopCloser(strings.NewReader(errorText[:s.errorBody]))
+			}
 			resp.ContentLength = int64(s.errorBody)
 		}
 	}
