@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"sync"
 )
@@ -52,8 +53,12 @@ func oneShot(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.GetBody == nil
 }
 
-// allow lets max bytes be kept, unless more were allowed before.
+// allow lets maxKept bytes be kept, unless more were allowed before, and one besides,
+// which shows whether that was all.
 func (s *stream) allow(maxKept int64) {
+	if maxKept > 0 && maxKept < math.MaxInt64 {
+		maxKept++
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.max = max(s.max, maxKept)

@@ -47,6 +47,25 @@ type (
 	}
 )
 
+// failingReader gives an error in place of the end.
+type failingReader struct {
+	io.Reader
+	err error
+}
+
+func (r failingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err == io.EOF {
+		err = r.err
+	}
+	return n, err
+}
+
+// overfullReader claims to have read more than there was room for.
+type overfullReader struct{}
+
+func (overfullReader) Read(p []byte) (int, error) { return len(p) + 1, nil }
+
 func (r countedLen) Len() int { return r.length }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
@@ -64,8 +83,16 @@ func (p *play) openBody() *givenBody {
 	spec := p.scenario.Request.Body
 	b := &givenBody{}
 	skip := int64(atoi(spec.Options["offset"]))
+	// once is what a body that can be read only once is read from.
+	once := func() io.Reader {
+		fail := spec.Options["fail"]
+		if fail == "" {
+			return strings.NewReader(spec.Content)
+		}
+		return failingReader{strings.NewReader(spec.Content[:atoi(spec.Options["at"])]), p.error(fail)}
+	}
 	watched := func() io.ReadCloser {
-		return &watchedBody{strings.NewReader(spec.Content), func() {
+		return &watchedBody{once(), func() {
 			if p.tap.count() == 0 {
 				b.mu.Lock()
 				b.readBeforeSend = true
@@ -134,7 +161,9 @@ func (p *play) openBody() *givenBody {
 		seekable(r)
 		b.raw = r
 	case "reader":
-		b.raw = onlyReader{strings.NewReader(spec.Content)}
+		b.raw = onlyReader{once()}
+	case "overfull-reader":
+		b.raw = overfullReader{}
 	case "read-closer", "stream":
 		b.raw = watched()
 	case "replayable":

@@ -119,6 +119,10 @@ func (s *Scenario) check() error {
 	if s.Request.URL == "" {
 		return errors.New("the request has no line METHOD URL")
 	}
+	if r := &s.Request; slices.Contains([]string{"get", "head", "post", "post-form"}, r.Via) &&
+		(r.Deadline != 0 || r.Cancel != nil || r.RetryMax != nil || r.Policy.Word != "") {
+		return fmt.Errorf("a call via %s has no context for deadline, cancel, retry-max and policy", r.Via)
+	}
 	if w.Attempts < 0 {
 		return errors.New("want does not say how many attempts there are")
 	}
@@ -132,8 +136,17 @@ func (s *Scenario) check() error {
 	if w.Result == nil && w.Error == "" {
 		return errors.New("want names neither a result nor an error")
 	}
-	if w.Error == "" && (w.Reason != "" || w.Timeout != "" || len(w.Matches)+len(w.MatchesNot) > 0 || w.URLErrors != "" || w.LastResponse != nil || w.NoResponse) {
+	if w.Error == "" && (w.Reason != "" || w.Timeout != "" || w.Unsent != "" || len(w.Matches)+len(w.MatchesNot) > 0 || w.URLErrors != "" || w.LastResponse != nil || w.NoResponse) {
 		return errors.New("want says what an error is like but names none")
+	}
+	if w.ReadError == "" && (len(w.ReadMatches)+len(w.ReadMatchesNot) > 0 || w.ReadOffset != "") {
+		return errors.New("want says what the error of reading is like but gives no read-error")
+	}
+	if w.ReadError != "" && (w.Result == nil || !w.Result.Broken) {
+		return errors.New("want gives a read-error but no result that is broken")
+	}
+	if sends >= 0 && w.Resumed+s.Request.Others() > sends {
+		return fmt.Errorf("%d of %d requests cannot be for a resumption", w.Resumed, sends)
 	}
 	for name, list := range map[string][]string{
 		"bytes": w.Bytes, "method": w.Methods, "path": w.Paths, "connection": w.Connections, "sent": w.Sent,
@@ -167,8 +180,8 @@ func (s *Scenario) check() error {
 			return fmt.Errorf("waits of %s are too long for sockets, which allow %s", sum, MaxSocketWait)
 		}
 		for _, step := range s.Server {
-			if step.Error != "" || step.Failure != "" || step.Late || step.Status == 0 {
-				return errors.New("a step with error=, failure=, late or status 0 is for memory only")
+			if step.Error != "" || step.Failure != "" || step.Late || step.Status == 0 || step.Fault == "refuse" {
+				return errors.New("a step with error=, failure=, fault=refuse, late or status 0 is for memory only")
 			}
 		}
 	}
@@ -228,8 +241,10 @@ func (p *parser) runners(line string) error {
 	list, reason := value, "-"
 	switch key {
 	case "plays":
-		s.Plays, err = number(value)
-		return err
+		if s.Plays, err = number(value); err == nil && s.Plays == 0 {
+			err = errors.New("a scenario is played at least once")
+		}
+		return about(key, err)
 	case "not":
 		var ok bool
 		if list, reason, ok = strings.Cut(value, ";"); !ok || strings.TrimSpace(reason) == "" {
@@ -278,7 +293,7 @@ func (p *parser) client(line string) error {
 	case "client-timeout":
 		c.ClientTimeout, err = time.ParseDuration(value)
 	case "policy":
-		c.Policy, err = command(value, "default 0", "error-propagated 0", "never 0", "always 0", "stop-error 1", "retry-error 1")
+		c.Policy, err = command(value, policies...)
 	case "backoff":
 		c.Backoff, err = command(value, "default 0", "exponential 0", "linear-jitter 0", "rate-limit-linear-jitter 0", "fixed 1")
 	case "error-handler":
@@ -299,11 +314,28 @@ func (p *parser) client(line string) error {
 		return yes(value, &c.Jar)
 	case "distrust":
 		return yes(value, &c.Distrust)
+	case "idempotency-key":
+		c.IdempotencyKey, err = oneOf(value, "counted", "random", "empty")
+	case "replay-max":
+		c.ReplayMax, err = strconv.ParseInt(value, 10, 64)
+	case "resume-max":
+		c.ResumeMax, err = strconv.Atoi(value)
+	case "body-max":
+		c.BodyMax, err = strconv.ParseInt(value, 10, 64)
+	case "inner":
+		var inner Command
+		if inner, err = command(value, "direct 1", "hidden 1"); err == nil {
+			c.Inner = inner.Word
+			c.InnerRetryMax, err = number(inner.Args[0])
+		}
 	default:
 		return unknown("key", key)
 	}
 	return about(key, err)
 }
+
+// policies are the forms of a policy, see README.md.
+var policies = []string{"default 0", "error-propagated 0", "safe 0", "never 0", "always 0", "stop-error 1", "retry-error 1"}
 
 func (p *parser) request(line string) error {
 	r := &p.scenario.Request
@@ -351,6 +383,11 @@ func (p *parser) request(line string) error {
 		r.ResponseHandler, err = command(value, "accept 0", "fail 1 times")
 	case "outer-timeout":
 		r.OuterTimeout, err = time.ParseDuration(value)
+	case "retry-max":
+		r.RetryMax = new(int)
+		*r.RetryMax, err = strconv.Atoi(value)
+	case "policy":
+		r.Policy, err = command(value, policies...)
 	case "before":
 		r.Before = value
 	case "after":
@@ -365,7 +402,7 @@ func (p *parser) request(line string) error {
 var bodyKinds = []string{
 	"no-body", "bytes", "string", "buffer", "bytes-reader", "strings-reader", "section-reader", "file", "read-seeker",
 	"func", "plain-func", "func-len", "func-section", "func-file", "func-closer", "reader", "read-closer",
-	"stream", "replayable", "int",
+	"overfull-reader", "stream", "replayable", "int",
 }
 
 func parseBody(value string, b *Body) error {
@@ -388,7 +425,16 @@ func parseBody(value string, b *Body) error {
 	case len(cmd.Args) == 1:
 		b.Content, err = content(cmd.Args[0])
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for _, option := range []string{"offset", "at"} {
+		text, ok := cmd.Options[option]
+		if n, err := number(text); ok && (err != nil || n > len(b.Content) && !strings.Contains(b.Kind, "func")) {
+			return fmt.Errorf("%s=%s does not lie within the content", option, text)
+		}
+	}
+	return nil
 }
 
 func (p *parser) server(line string) error {
@@ -440,7 +486,8 @@ var failures = []string{
 	"certificate-untrusted", "certificate-hostname", "certificate-expired", "certificate-verification",
 	"certificate-constraint", "certificate-insecure", "certificate-critical-extension", "certificate-roots",
 	"alert-bad-certificate", "alert-unknown-ca", "alert-certificate-required", "alert-certificate-expired",
-	"alert-internal-error", "alert-handshake-failure", "plain-http", "unsupported-scheme", "timeout",
+	"alert-internal-error", "alert-handshake-failure", "plain-http", "timeout",
+	"name-lookup", "proxy-connect",
 }
 
 func (s *Step) item(i int, item string) (err error) {
@@ -518,6 +565,8 @@ func (p *parser) want(line string) error {
 		}
 	case "resent":
 		w.Resent, err = number(value)
+	case "resumed":
+		w.Resumed, err = number(value)
 	case "waits":
 		for _, item := range strings.Split(value, ",") {
 			text, times, repeated := strings.Cut(strings.TrimSpace(item), "*")
@@ -562,6 +611,8 @@ func (p *parser) want(line string) error {
 		w.Connections, err = list(value)
 	case "attempt-number":
 		w.AttemptNumbers, err = list(value)
+	case "uuid":
+		w.UUID = value
 	case "distinct":
 		w.Distinct, err = number(value)
 	case "result":
@@ -576,6 +627,16 @@ func (p *parser) want(line string) error {
 		w.MatchesNot, err = matches(value)
 	case "timeout":
 		w.Timeout, err = oneOf(value, "true", "false")
+	case "unsent":
+		w.Unsent, err = oneOf(value, "true", "false")
+	case "read-error":
+		w.ReadError = value
+	case "read-matches":
+		w.ReadMatches, err = matches(value)
+	case "read-matches-not":
+		w.ReadMatchesNot, err = matches(value)
+	case "read-offset":
+		w.ReadOffset, err = digits(value)
 	case "reason":
 		w.Reason = value
 	case "last-response":
@@ -613,7 +674,8 @@ func (p *parser) want(line string) error {
 // matchNames are what an error can be asked to match, besides a quoted text.
 var matchNames = []string{
 	"give-up", "canceled", "deadline-exceeded", "attempt-timeout", "max-elapsed-time", "body-length",
-	"connection-reset", "connection-refused", "url-error",
+	"connection-reset", "connection-refused", "url-error", "not-replayable", "resume-error", "representation-changed",
+	"unexpected-eof",
 }
 
 func matches(value string) ([]string, error) {
@@ -775,11 +837,25 @@ func splitAt(text, separators string) ([]string, error) {
 	return items, nil
 }
 
-// list reads values with commas between them; "-" stands for an absent value.
+// list reads values with commas between them; "-" stands for an absent value, and a
+// value in quotes may have commas and quotes in it.
 func list(value string) ([]string, error) {
 	var items []string
-	for _, item := range strings.Split(value, ",") {
-		item = strings.TrimSpace(item)
+	for more := true; more; {
+		var item string
+		if quoted, err := strconv.QuotedPrefix(strings.TrimSpace(value)); err == nil {
+			if item, err = strconv.Unquote(quoted); err != nil {
+				return nil, err
+			}
+			var between string
+			between, value, more = strings.Cut(strings.TrimSpace(value)[len(quoted):], ",")
+			if strings.TrimSpace(between) != "" {
+				return nil, fmt.Errorf("%q behind a value in quotes", between)
+			}
+		} else {
+			item, value, more = strings.Cut(value, ",")
+			item = strings.TrimSpace(item)
+		}
 		if item == "" {
 			return nil, errors.New("an empty value; absent is written -")
 		}

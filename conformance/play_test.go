@@ -47,6 +47,7 @@ type play struct {
 	onAttempt []string
 
 	prepared, handled, redirects int
+	keys                         int // that were made
 	errorHandler                 string
 	errorHandlerAttempts         int
 	body                         *givenBody
@@ -62,6 +63,7 @@ type outcome struct {
 	err     error
 	elapsed time.Duration
 	waits   []time.Duration
+	readErr error // of the result's body
 }
 
 func newPlay(t *testing.T, s *Scenario, virtual bool) *play {
@@ -156,6 +158,8 @@ func (p *play) newClient(transport http.RoundTripper) *retryablehttp.Client {
 		client = retryablehttp.NewClient()
 	}
 	client.HTTPClient = hc
+	client.ReplayMax, client.ResumeMax, client.BodyMax = set.ReplayMax, set.ResumeMax, set.BodyMax
+	p.setIdempotencyKey(client)
 	if set.RetryMax != nil {
 		client.RetryMax = *set.RetryMax
 	}
@@ -174,6 +178,7 @@ func (p *play) newClient(transport http.RoundTripper) *retryablehttp.Client {
 	p.setPolicy(client)
 	p.setBackoff(client)
 	p.setErrorHandler(client)
+	p.setInner(client)
 	p.setHooks(client)
 	p.setLogger(client)
 	if p.scenario.Want.OnAttempt != nil {
@@ -185,6 +190,37 @@ func (p *play) newClient(transport http.RoundTripper) *retryablehttp.Client {
 		}
 	}
 	return client
+}
+
+func (p *play) setIdempotencyKey(client *retryablehttp.Client) {
+	switch p.scenario.Client.IdempotencyKey {
+	case "counted":
+		client.IdempotencyKey = func(*http.Request) string {
+			p.keys++
+			return fmt.Sprintf("key-%d", p.keys)
+		}
+	case "random":
+		client.IdempotencyKey = retryablehttp.NewIdempotencyKey
+	case "empty":
+		client.IdempotencyKey = func(*http.Request) string { return "" }
+	}
+}
+
+// setInner puts another client, which waits in the same way, between the client and
+// its transport.
+func (p *play) setInner(client *retryablehttp.Client) {
+	set := p.scenario.Client
+	if set.Inner == "" {
+		return
+	}
+	inner := retryablehttp.NewClient()
+	inner.HTTPClient = &http.Client{Transport: client.HTTPClient.Transport}
+	inner.RetryMax, inner.Backoff = set.InnerRetryMax, client.Backoff
+	inner.RetryWaitMin, inner.RetryWaitMax = client.RetryWaitMin, client.RetryWaitMax
+	client.HTTPClient.Transport = &retryablehttp.RoundTripper{Client: inner}
+	if set.Inner == "hidden" {
+		client.HTTPClient.Transport = struct{ http.RoundTripper }{client.HTTPClient.Transport}
+	}
 }
 
 func describe(a retryablehttp.Attempt) string {
@@ -211,20 +247,8 @@ func text(err error) string {
 }
 
 func (p *play) setPolicy(client *retryablehttp.Client) {
-	cmd := p.scenario.Client.Policy
-	switch cmd.Word {
-	case "default":
-		client.CheckRetry = retryablehttp.DefaultRetryPolicy
-	case "error-propagated":
-		client.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
-	case "never":
-		client.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return false, nil }
-	case "always":
-		client.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return true, nil }
-	case "stop-error":
-		client.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return false, p.error(cmd.Args[0]) }
-	case "retry-error":
-		client.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return true, p.error(cmd.Args[0]) }
+	if check := p.policy(p.scenario.Client.Policy); check != nil {
+		client.CheckRetry = check
 	}
 	if p.scenario.Want.Order == nil {
 		return
@@ -241,6 +265,27 @@ func (p *play) setPolicy(client *retryablehttp.Client) {
 		}
 		return check(ctx, resp, err)
 	}
+}
+
+// policy is the policy of a form, nil if none is given.
+func (p *play) policy(cmd Command) retryablehttp.CheckRetry {
+	switch cmd.Word {
+	case "default":
+		return retryablehttp.DefaultRetryPolicy
+	case "error-propagated":
+		return retryablehttp.ErrorPropagatedRetryPolicy
+	case "safe":
+		return retryablehttp.SafeRetryPolicy
+	case "never":
+		return func(context.Context, *http.Response, error) (bool, error) { return false, nil }
+	case "always":
+		return func(context.Context, *http.Response, error) (bool, error) { return true, nil }
+	case "stop-error":
+		return func(context.Context, *http.Response, error) (bool, error) { return false, p.error(cmd.Args[0]) }
+	case "retry-error":
+		return func(context.Context, *http.Response, error) (bool, error) { return true, p.error(cmd.Args[0]) }
+	}
+	return nil
 }
 
 func (p *play) setBackoff(client *retryablehttp.Client) {
@@ -413,6 +458,12 @@ func (p *play) perform() outcome {
 			defer timer.Stop()
 		}
 	}
+	if r.RetryMax != nil {
+		ctx = retryablehttp.WithRetryMax(ctx, *r.RetryMax)
+	}
+	if r.Policy.Word != "" {
+		ctx = retryablehttp.WithCheckRetry(ctx, p.policy(r.Policy))
+	}
 	p.mu.Lock()
 	p.events = nil
 	p.mu.Unlock()
@@ -426,7 +477,7 @@ func (p *play) perform() outcome {
 		assert.Contains(p, []string{"passthrough"}, p.scenario.Client.ErrorHandler.Word, "a response together with an error")
 	}
 	if resp != nil {
-		o.result = readResult(resp)
+		o.result, o.readErr = readResult(resp)
 	}
 	o.waits = p.tap.waits(first)
 	if r.After != "" {
@@ -448,10 +499,11 @@ func (p *play) other(ctx context.Context, path string) {
 	require.NoError(p, resp.Body.Close())
 }
 
-func readResult(resp *http.Response) *Result {
+// readResult reads a response, and returns the error that its body ends with.
+func readResult(resp *http.Response) (*Result, error) {
 	data, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	return &Result{Status: resp.StatusCode, Body: string(data), Broken: err != nil}
+	return &Result{Status: resp.StatusCode, Body: string(data), Broken: err != nil}, err
 }
 
 // call makes the call in the way that the scenario says.
@@ -567,6 +619,7 @@ func (p *play) check(o outcome) {
 	p.checkTimes(o)
 	p.checkResult(o)
 	p.checkError(o.err)
+	p.checkReadError(o.readErr)
 	p.checkBody()
 
 	p.mu.Lock()
@@ -618,12 +671,12 @@ func (p *play) checkRequests(attempts []retrytest.Attempt, sends []send) {
 	if w.Requests < 0 {
 		return
 	}
-	if !assert.Len(p, attempts, w.Requests, "requests that the server got") {
-		return
+	if !assert.Len(p, attempts, w.Requests, "requests that the server got") || w.Requests == 0 {
+		return // what the client tried to send is no request then
 	}
 	others := p.scenario.Request.Others()
 	if own := len(sends) - others; p.scenario.Request.After == "" && len(sends) > 0 && w.Requests > 0 {
-		assert.Equal(p, w.Attempts, sends[others+own-1].attempt, "attempts, by the number of the last request")
+		assert.Equal(p, w.Attempts, sends[others+own-1-w.Resumed].attempt, "attempts, by the number of the last request")
 	}
 	for i, a := range attempts {
 		value := func(list []string) string { return list[i] }
@@ -643,6 +696,13 @@ func (p *play) checkRequests(attempts []retrytest.Attempt, sends []send) {
 		}
 		if w.Connections != nil && !p.virtual {
 			assert.Equal(p, value(w.Connections), strconv.Itoa(a.Conn), "request %d: connection", i+1)
+		}
+		if w.UUID != "" {
+			seen := a.Header.Values(w.UUID)
+			if assert.Len(p, seen, 1, "request %d: header %s", i+1, w.UUID) {
+				assert.Regexp(p, uuid, seen[0], "request %d: header %s", i+1, w.UUID)
+				assert.Equal(p, attempts[0].Header.Values(w.UUID), seen, "request %d: header %s", i+1, w.UUID)
+			}
 		}
 		for name, list := range w.Header {
 			seen := "-"
@@ -664,6 +724,9 @@ func (p *play) checkRequests(attempts []retrytest.Attempt, sends []send) {
 		}
 	}
 }
+
+// uuid is a random UUID (RFC 9562, version 4) or one of time and chance (version 7).
+var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
 func (p *play) checkTimes(o outcome) {
 	w := p.scenario.Want
@@ -722,6 +785,9 @@ func (p *play) checkError(err error) {
 		is := errors.As(err, &timeout) && timeout.Timeout()
 		assert.Equal(p, w.Timeout, strconv.FormatBool(is), "timeout")
 	}
+	if w.Unsent != "" {
+		assert.Equal(p, w.Unsent, strconv.FormatBool(retryablehttp.Unsent(err)), "unsent")
+	}
 	urlErrors := 0
 	walk(err, func(err error) {
 		if urlErr, ok := err.(*url.Error); ok {
@@ -754,7 +820,35 @@ func (p *play) checkError(err error) {
 		assert.Nil(p, giveUp.Response, "last-response")
 	}
 	if w.LastResponse != nil && assert.NotNil(p, giveUp.Response, "last-response") {
-		p.sameResult(w.LastResponse, readResult(giveUp.Response), "last-response")
+		result, _ := readResult(giveUp.Response)
+		p.sameResult(w.LastResponse, result, "last-response")
+	}
+}
+
+// checkReadError looks at what reading the result's body has ended with.
+func (p *play) checkReadError(err error) {
+	w := p.scenario.Want
+	if err == nil {
+		return // that it should have broken off is seen by the result
+	}
+	assert.NotContains(p, err.Error(), "\n", "an error is one line")
+	for _, secret := range w.Lacks {
+		assert.NotContains(p, err.Error(), secret, "the error of reading shows what it must not")
+	}
+	if w.ReadError != "" {
+		p.like([]string{w.ReadError}, []string{err.Error()}, "read-error")
+	}
+	for _, name := range w.ReadMatches {
+		assert.True(p, p.matches(err, name), "the error of reading does not match %s: %v", name, err)
+	}
+	for _, name := range w.ReadMatchesNot {
+		assert.False(p, p.matches(err, name), "the error of reading matches %s: %v", name, err)
+	}
+	if w.ReadOffset != "" {
+		var resume *retryablehttp.ResumeError
+		if assert.ErrorAs(p, err, &resume, "read-offset") {
+			assert.Equal(p, w.ReadOffset, strconv.FormatInt(resume.Offset, 10), "read-offset")
+		}
 	}
 }
 
@@ -778,6 +872,7 @@ func (p *play) matches(err error, name string) bool {
 	var (
 		giveUp   *retryablehttp.GiveUpError
 		urlError *url.Error
+		resume   *retryablehttp.ResumeError
 	)
 	switch name {
 	case "give-up":
@@ -794,6 +889,14 @@ func (p *play) matches(err error, name string) bool {
 		return errors.Is(err, retryablehttp.ErrMaxElapsedTime)
 	case "body-length":
 		return errors.Is(err, retryablehttp.ErrBodyLength)
+	case "not-replayable":
+		return errors.Is(err, retryablehttp.ErrNotReplayable)
+	case "resume-error":
+		return errors.As(err, &resume)
+	case "representation-changed":
+		return errors.Is(err, retryablehttp.ErrRepresentationChanged)
+	case "unexpected-eof":
+		return errors.Is(err, io.ErrUnexpectedEOF)
 	case "connection-reset":
 		return errors.Is(err, syscall.ECONNRESET)
 	case "connection-refused":

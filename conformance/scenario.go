@@ -76,6 +76,12 @@ type Settings struct {
 	CheckRedirect  string
 	Jar            bool
 	Distrust       bool
+	IdempotencyKey string
+	ReplayMax      int64
+	ResumeMax      int
+	BodyMax        int64
+	Inner          string // how another client comes into the transport
+	InnerRetryMax  int
 }
 
 // Request is the section request.
@@ -89,7 +95,9 @@ type Request struct {
 	Cause           string
 	ResponseHandler Command
 	OuterTimeout    time.Duration
-	Before, After   string // paths of other requests with the same client
+	RetryMax        *int    // of this call alone
+	Policy          Command // the same
+	Before, After   string  // paths of other requests with the same client
 }
 
 // Body is the request's body.
@@ -122,6 +130,7 @@ type Want struct {
 	Attempts       int
 	Requests       int // -1: any number
 	Resent         int // of the requests, by the transport on its own
+	Resumed        int // of the requests, to go on with the body of the answer
 	Waits          []Range
 	Elapsed        *Range
 	Sent           []string // content; nil: not checked
@@ -133,6 +142,7 @@ type Want struct {
 	Connections    []string
 	AttemptNumbers []string
 	Distinct       int
+	UUID           string // name of a header
 
 	Result       *Result
 	Error        string
@@ -140,11 +150,17 @@ type Want struct {
 	Matches      []string // a quoted text is kept with its quotes
 	MatchesNot   []string
 	Timeout      string
+	Unsent       string
 	Reason       string
 	LastResponse *Result
 	NoResponse   bool // last-response: none
 	URLErrors    string
 	ErrorHandler string
+
+	ReadError      string // of the result's body
+	ReadMatches    []string
+	ReadMatchesNot []string
+	ReadOffset     string
 
 	Opened         string
 	Closed         string

@@ -159,6 +159,10 @@ func (p *play) stepError(step Step) error {
 		return alert(80)
 	case "plain-http":
 		return tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake", RecordHeader: [5]byte([]byte("HTTP/"))}
+	case "name-lookup":
+		return &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "server misbehaving", Name: "example.com", IsTemporary: true}}
+	case "proxy-connect":
+		return &net.OpError{Op: "proxyconnect", Net: "tcp", Err: errors.New("no route to host")}
 	case "timeout":
 		return &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}
 	default:
