@@ -16,8 +16,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Timings are for the full run to judge; what is counted must come out exactly, in the
-// smallest run too.
+// Timings are for the full run to judge, and what a feature costs that is on is shown, not
+// judged: the race detector empties pools at random. What else is counted must come out
+// exactly, in the smallest run too.
 func TestCountedGoalsAreMet(t *testing.T) {
 	var out bytes.Buffer
 	goals, err := run(&out, "^(success|features|retry|pool|retryafter)$", 1, true, 1)
@@ -26,7 +27,7 @@ func TestCountedGoalsAreMet(t *testing.T) {
 	}
 	counted := 0
 	for _, g := range goals {
-		if strings.HasSuffix(g.name, "-time") {
+		if strings.HasSuffix(g.name, "-time") || strings.HasPrefix(g.name, "feature-on-") {
 			if g.err != nil {
 				t.Errorf("%s: %v", g.name, g.err)
 			}
