@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"sync"
 )
@@ -33,7 +32,7 @@ type stream struct {
 	max    int64
 	kept   chunks
 	read   int64 // from source, so far
-	lost   bool  // not all that was read is kept
+	lost   bool  // an attempt has taken more than may be kept
 	end    error // why there is no more to read: io.EOF or a failure
 	newest *streamBody
 	over   bool // the call is; its newest reader may still be sending
@@ -53,12 +52,8 @@ func oneShot(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.GetBody == nil
 }
 
-// allow lets maxKept bytes be kept, unless more were allowed before, and one besides,
-// which shows whether that was all.
+// allow lets maxKept bytes be kept, unless more were allowed before.
 func (s *stream) allow(maxKept int64) {
-	if maxKept > 0 && maxKept < math.MaxInt64 {
-		maxKept++
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.max = max(s.max, maxKept)
@@ -85,6 +80,7 @@ func (s *stream) readAhead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	body.(*streamBody).ahead = true
 	if ctx.Done() == nil {
 		return s.fill(body)
 	}
@@ -98,22 +94,28 @@ func (s *stream) readAhead(ctx context.Context) error {
 	}
 }
 
+// fill reads until no more may be kept, and then one byte besides, which shows whether
+// that was all.
 func (s *stream) fill(body io.Reader) error {
 	buf := make([]byte, 16<<10)
-	for {
+	for probed := false; !probed; {
 		s.mu.Lock()
-		room, end := s.max-s.read, s.end
+		most, room, end := s.max, s.max-s.read, s.end
 		s.mu.Unlock()
 		if end != nil && end != io.EOF {
 			return end
 		}
-		if end == io.EOF || room <= 0 {
+		if end == io.EOF || most == 0 {
 			return nil
+		}
+		if probed = room <= 0; probed {
+			room = 1
 		}
 		if _, err := body.Read(buf[:min(room, int64(len(buf)))]); err == errSuperseded {
 			return err
 		}
 	}
+	return nil
 }
 
 // open gives a reader of the whole body and shuts the older ones off. It is a bodyFunc.
@@ -172,6 +174,7 @@ func (s *stream) close() error {
 // streamBody is the body of one attempt.
 type streamBody struct {
 	stream *stream
+	ahead  bool     // reads ahead, for no attempt
 	at     position // guarded by stream.mu, as is closed
 	closed bool
 }
@@ -198,6 +201,7 @@ func (b *streamBody) replay(p []byte) (n int, err error, done bool) {
 		return 0, errSuperseded, true
 	case b.at.n < s.read:
 		n = s.kept.read(p, &b.at)
+		s.lost = s.lost || b.at.n > s.max
 		if b.at.n == s.read && s.end == io.EOF {
 			err = io.EOF
 		}
@@ -214,7 +218,7 @@ func (b *streamBody) advance(p []byte) (int, error) {
 	s.read += int64(n)
 	s.end = err
 	current := s.newest == b
-	if s.lost = s.lost || s.read > s.max && current; s.lost {
+	if s.lost = s.lost || s.read > s.max && current && !b.ahead; s.lost {
 		s.kept = chunks{}
 		b.at.n = s.read
 	} else {
