@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"os"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -26,11 +27,21 @@ type Request struct {
 
 	responseHandler ResponseHandlerFunc
 
-	// bodySpent tells that a Request.Body that the caller has set, beside a
-	// GetBody, was sent: from then on GetBody serves every attempt.
-	bodySpent bool
+	// given is what has become of a Body that the caller has given. Copies of the
+	// request share the Body, and so they share this.
+	given *givenBody
+}
 
-	// stream is what a Request.Body without a GetBody has become.
+// givenBody is the state of a Body that is not one of this package's readers.
+type givenBody struct {
+	body io.ReadCloser
+
+	// spent tells that the Body, beside a GetBody, was sent: from then on GetBody
+	// serves every attempt.
+	spent atomic.Bool
+
+	// stream is what a Body without a GetBody becomes.
+	once   sync.Once
 	stream *stream
 }
 
@@ -86,12 +97,15 @@ func FromRequest(r *http.Request) (*Request, error) {
 	if r == nil {
 		return nil, errNilRequest
 	}
-	return &Request{Request: r}, nil
+	req := &Request{Request: r}
+	req.share()
+	return req, nil
 }
 
 // WithContext returns a shallow copy of the request with its context changed to
 // ctx, which must not be nil. Body and response handler are those of the original.
 func (r *Request) WithContext(ctx context.Context) *Request {
+	r.share()
 	copied := *r
 	copied.Request = r.Request.WithContext(ctx)
 	return &copied
@@ -118,7 +132,8 @@ func (r *Request) SetResponseHandler(fn ResponseHandlerFunc) {
 //     attempt seeks back there; it is not closed;
 //   - [ReaderFunc] and func() (io.Reader, error): called for each attempt;
 //   - any other [io.Reader]: streamed, and kept to be sent again as far as
-//     [Client.ReplayMax] allows; closed, once, if it is an [io.Closer]; its length is
+//     [Client.ReplayMax] allows; closed, once, if it is an [io.Closer] other than an
+//     [*os.File]; its length is
 //     taken from a Len() int method, or found out if it is no longer than is kept.
 //
 // Everything else, and a nil pointer or function of these types, is an error,
@@ -131,7 +146,7 @@ func (r *Request) SetBody(rawBody any) error {
 	if err := own.setBody(rawBody); err != nil {
 		return err
 	}
-	r.Request, r.bodySpent, r.stream = own.Request, false, nil
+	r.Request, r.given = own.Request, own.given
 	return nil
 }
 
@@ -141,7 +156,24 @@ func (r *Request) setBody(rawBody any) error {
 		return err
 	}
 	r.Body, r.GetBody, r.ContentLength = body, getBody, length
+	r.share()
 	return nil
+}
+
+// share returns the state of the Body, nil if it needs none, and makes it where it is
+// missing or is that of an earlier Body.
+func (r *Request) share() *givenBody {
+	if _, ours := r.Body.(interface{ take() bool }); ours || r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	if r.given == nil || !sameBody(r.given.body, r.Body) {
+		r.given = &givenBody{body: r.Body}
+	}
+	return r.given
+}
+
+func sameBody(a, b io.ReadCloser) bool {
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && (!reflect.ValueOf(a).Comparable() || a == b)
 }
 
 // takeBody reports whether the next attempt may send Body itself: it has not been sent.
@@ -149,19 +181,21 @@ func (r *Request) takeBody() bool {
 	if ours, ok := r.Body.(interface{ take() bool }); ok {
 		return ours.take()
 	}
-	if r.Body == nil || r.bodySpent {
-		return r.Body == nil
-	}
-	r.bodySpent = true
-	return true
+	given := r.share()
+	return given == nil || !given.spent.Swap(true)
 }
 
 // oneShot returns the stream of a Body without a GetBody, nil if there is none.
 func (r *Request) oneShot() *stream {
-	if r.stream == nil && oneShot(r.Request) {
-		r.stream = newStream(r.Body, r.ContentLength)
+	if !oneShot(r.Request) {
+		return nil
 	}
-	return r.stream
+	given := r.share()
+	if given == nil {
+		return nil
+	}
+	given.once.Do(func() { given.stream = newStream(r.Body, r.ContentLength) })
+	return given.stream
 }
 
 // BodyBytes returns the whole body, nil if there is none. The request can still be
@@ -315,7 +349,7 @@ func seekable(raw io.Reader) (bodyFunc, int64, bool) {
 // readOnce makes a body of a plain reader, as http.NewRequest does.
 func readOnce(raw io.Reader) (io.ReadCloser, bodyFunc, int64, error) {
 	body, ok := raw.(io.ReadCloser)
-	if !ok {
+	if _, file := raw.(*os.File); !ok || file { // a caller's file stays open, a pipe too
 		body = io.NopCloser(raw)
 	}
 	if sized, ok := raw.(LenReader); ok {
@@ -349,6 +383,14 @@ func isNilPointer(v any) bool {
 		return rv.IsNil()
 	}
 	return false
+}
+
+// ErrInvalidRead is matched by the error of an attempt whose body's Read or ReadAt has
+// returned a count that is negative or larger than the buffer.
+var ErrInvalidRead = errors.New("request body")
+
+func readError(n, size int) error {
+	return fmt.Errorf("%w: Read returned %d for a buffer of %d bytes", ErrInvalidRead, n, size)
 }
 
 func lengthError(declared, got int64) error {
@@ -413,6 +455,9 @@ func (b *sectionBody) Read(p []byte) (int, error) {
 		p = p[:remaining]
 	}
 	n, err := b.source.ReadAt(p, b.at)
+	if n < 0 || n > len(p) {
+		return 0, readError(n, len(p))
+	}
 	b.at += int64(n)
 	if err == io.EOF && b.at < b.end {
 		// The source has shrunk. An EOF here could pass for the end of the
@@ -510,7 +555,7 @@ type measuredBody struct {
 func (b *measuredBody) Read(p []byte) (int, error) {
 	n, err := b.source.Read(p)
 	if n < 0 || n > len(p) {
-		return 0, fmt.Errorf("request body: Read returned %d for a buffer of %d bytes", n, len(p))
+		return 0, readError(n, len(p))
 	}
 	if b.length < 0 {
 		return n, err

@@ -288,6 +288,9 @@ func (c *call) attempt(req *http.Request) (o outcome) {
 	c.sent = c.sent || o.err == nil || !Unsent(o.err)
 	c.suspect = suspicious(o.resp, o.err)
 
+	if c.watchesReads() && o.err == nil && o.resp.Body != http.NoBody && o.resp.StatusCode != http.StatusSwitchingProtocols {
+		o.resp.Body = &watchedBody{ReadCloser: o.resp.Body}
+	}
 	o.retry, o.policyErr = c.ask(o.resp, o.err)
 	if c.handler != nil && o.answer() {
 		if o.handlerErr = c.handler(o.resp); o.handlerErr != nil {
@@ -389,7 +392,7 @@ func (c *call) plan(o *outcome) (time.Duration, *stop) {
 	switch {
 	case c.ctx.Err() != nil:
 		return 0, c.interrupted(o)
-	case errors.Is(o.err, ErrMaxElapsedTime):
+	case c.client.MaxElapsedTime > 0 && c.elapsed() >= c.client.MaxElapsedTime && errors.Is(o.err, ErrMaxElapsedTime):
 		return 0, &stop{ReasonMaxElapsedTime, o.err}
 	case errors.Is(o.err, ErrNotReplayable): // for a redirect, or another try of HTTP/2
 		return 0, &stop{ReasonNotReplayable, o.err}

@@ -1,7 +1,6 @@
 package retryablehttp
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -88,7 +87,8 @@ type Client struct {
 	RetryAfterMax time.Duration
 
 	// AttemptTimeout bounds one attempt, redirects included, from sending it to
-	// the headers of its response. Reading the body afterwards is not cut. When
+	// the headers of its response or, as far as BodyMax has it read, to the end of its
+	// body. Reading the body afterwards is not cut. When
 	// it expires the attempt has failed with ErrAttemptTimeout and may be
 	// retried. 0 means no limit.
 	AttemptTimeout time.Duration
@@ -101,7 +101,8 @@ type Client struct {
 	// IdempotencyKey, if set, gives requests that are not idempotent a key, the value
 	// of their Idempotency-Key header: once for each call, the same for all its
 	// attempts and redirect hops. A key that the caller has set wins; an empty one is
-	// not sent. NewIdempotencyKey is one. With such a header net/http's Transport
+	// not sent. NewIdempotencyKey is one. Of clients within clients it belongs to the
+	// outermost, whose call it is. With such a header net/http's Transport
 	// itself takes a request for replayable, and repeats it when a connection turns
 	// out to be dead.
 	IdempotencyKey func(*http.Request) string
@@ -325,12 +326,12 @@ func (c *Client) validate() (journal, error) {
 			{"ResumeMax", int64(c.ResumeMax)},
 		} {
 			if setting.value < 0 {
-				return journal{}, fmt.Errorf("retryablehttp: Client.%s is negative: %d", setting.name, setting.value)
+				return journal{}, &SettingError{setting.name, fmt.Sprintf("is negative: %d", setting.value)}
 			}
 		}
 	}
 	if rt, ok := c.transport().(*RoundTripper); ok && rt.client() == c {
-		return journal{}, errors.New("retryablehttp: the transport of Client.HTTPClient is a RoundTripper of the same Client")
+		return journal{}, &SettingError{"HTTPClient", "has a RoundTripper of the same Client as its transport"}
 	}
 	if c.Logger == nil {
 		return journal{}, nil

@@ -813,12 +813,12 @@ func TestAttemptTimeout(t *testing.T) {
 			client, _ := scripted(stall)
 			client.AttemptTimeout, client.RetryMax = time.Second, 1
 			_, err := client.Get("http://host/")
-			assert.EqualError(t, err, `GET http://host/ giving up after 2 attempt(s): Get "http://host/": attempt timed out (Client.AttemptTimeout exceeded while awaiting headers)`)
+			assert.EqualError(t, err, `GET http://host/ giving up after 2 attempt(s): Get "http://host/": attempt timed out (Client.AttemptTimeout exceeded)`)
 			var giveUp *GiveUpError
 			require.ErrorAs(t, err, &giveUp)
 			assert.True(t, giveUp.Timeout())
 			_, err = client.StandardClient().Get("http://host/")
-			assert.EqualError(t, err, `Get "http://host/": giving up after 2 attempt(s): attempt timed out (Client.AttemptTimeout exceeded while awaiting headers)`)
+			assert.EqualError(t, err, `Get "http://host/": giving up after 2 attempt(s): attempt timed out (Client.AttemptTimeout exceeded)`)
 		})
 	})
 	t.Run("does not cut the reading of the body", func(t *testing.T) {

@@ -112,7 +112,9 @@ func (d *drain) readSome() (bool, error) {
 		// Full. One more byte tells whether this was the end of the body,
 		// which the connection must have seen to be reused.
 		n, err := d.body.Read(make([]byte, 1))
-		return n == 0, err
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return n == 0 && !d.abandoned, err
 	}
 	n, err := d.body.Read(room)
 	d.mu.Lock()

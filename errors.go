@@ -75,7 +75,7 @@ func (e *GiveUpError) Timeout() bool {
 // ErrAttemptTimeout is matched by the error of an attempt that
 // [Client.AttemptTimeout] ended. Its Timeout method reports true. It does not
 // match [context.DeadlineExceeded], which is the caller's own deadline.
-var ErrAttemptTimeout error = &timeoutError{"attempt timed out (Client.AttemptTimeout exceeded while awaiting headers)"}
+var ErrAttemptTimeout error = &timeoutError{"attempt timed out (Client.AttemptTimeout exceeded)"}
 
 // ErrMaxElapsedTime is matched by the error of a call that
 // [Client.MaxElapsedTime] ended. Its Timeout method reports true.
@@ -89,6 +89,20 @@ type timeoutError struct{ text string }
 func (e *timeoutError) Error() string   { return e.text }
 func (e *timeoutError) Timeout() bool   { return true }
 func (e *timeoutError) Temporary() bool { return true }
+
+// SettingError is the error of a call whose client has a setting that cannot work.
+// Nothing is sent.
+type SettingError struct {
+	// Field is the name of the Client's field.
+	Field string
+	// Problem tells what is wrong with it.
+	Problem string
+}
+
+// Error gives one line of text.
+func (e *SettingError) Error() string {
+	return "retryablehttp: Client." + e.Field + " " + e.Problem
+}
 
 // Errors for values that a call cannot work with. Nothing is sent.
 var (

@@ -132,6 +132,10 @@ func (c *call) redactURLError(err error) error {
 	} else {
 		outer.URL = redactUnparsable(outer.URL)
 	}
+	// net/http quotes a Location that it cannot parse.
+	if text := outer.Err.Error(); redactText(text, c.client.redact) != text {
+		outer.Err = &redactedError{outer.Err, c.client.redact}
+	}
 	return outer
 }
 

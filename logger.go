@@ -37,7 +37,7 @@ func newJournal(logger any) (journal, error) {
 		return journal{}, nil
 	}
 	if v := reflect.ValueOf(logger); v.Kind() == reflect.Pointer && v.IsNil() {
-		return journal{}, fmt.Errorf("retryablehttp: Client.Logger is a nil %T", logger)
+		return journal{}, &SettingError{"Logger", fmt.Sprintf("is a nil %T", logger)}
 	}
 	switch l := logger.(type) {
 	case *slog.Logger:
@@ -47,7 +47,7 @@ func newJournal(logger any) (journal, error) {
 	case LeveledLogger:
 		return journal{leveled: l}, nil
 	}
-	return journal{}, fmt.Errorf("retryablehttp: Client.Logger is a %T, which is neither a Logger nor a LeveledLogger", logger)
+	return journal{}, &SettingError{"Logger", fmt.Sprintf("is a %T, which is neither a Logger nor a LeveledLogger", logger)}
 }
 
 func (j journal) silent() bool {

@@ -80,7 +80,7 @@ func redactText(text string, redact func(*url.URL) string) string {
 }
 
 // A URL that is quoted, as *url.Error does it, is taken whole, blanks and all.
-var urlLike = regexp.MustCompile(`"[a-zA-Z][a-zA-Z0-9+.-]*://[^"]*"|[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+|[^\s"'<>?]*\?[^\s"'<>]*=[^\s"'<>]*`)
+var urlLike = regexp.MustCompile(`"(?:[^"\\]|\\.)*[?@#](?:[^"\\]|\\.)*"|//[^\s"'<>/]*@[^\s"'<>]*|[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+|[^\s"'<>?]*\?[^\s"'<>]*=[^\s"'<>]*`)
 
 // redactUnparsable shows of a text that should have been a URL what cannot hold a
 // secret: the scheme, and the rest only as far as it has no userinfo and no query.

@@ -88,6 +88,21 @@ func TestNoSecretInErrorsAndLogLines(t *testing.T) {
 	}
 }
 
+// Spec 4, secrets: net/http quotes a Location that it cannot parse, in a text.
+func TestNoSecretInTheErrorForABadLocation(t *testing.T) {
+	for _, location := range []string{
+		"/%zz?hunter2", "/%zz?a=hunter2", "/%zz#access_token=hunter2", "//u:hunter2@h:bad/", "http://u:hunter2@h:bad/", `/%zz?a="hunter2`, "/%zz?a=b hunter2",
+	} {
+		client, _ := scripted(status(302, "Location", location))
+		_, err := client.Get("http://host/")
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), "hunter2", location)
+		var nested *url.Error
+		require.ErrorAs(t, err, &nested)
+		assert.NotContains(t, nested.Error(), "hunter2", location)
+	}
+}
+
 func mustRequest(t testing.TB, target string) *http.Request {
 	req, err := http.NewRequest("GET", target, nil)
 	require.NoError(t, err)

@@ -54,6 +54,13 @@ func (c *call) resumable(resp *http.Response) *http.Response {
 	if c.client.ResumeMax == 0 || c.resumes || resp.Body == http.NoBody || method(c.origin) != http.MethodGet {
 		return resp
 	}
+	if c.watchesReads() {
+		body, ok := resp.Body.(*watchedBody)
+		if !ok || body.read {
+			return resp // what the caller gets does not begin where the response's body does
+		}
+		resp.Body = body.ReadCloser
+	}
 	validator := strongValidator(resp)
 	if validator == "" || resp.Uncompressed || !identity(resp) || noRanges(resp) {
 		return resp
@@ -79,6 +86,24 @@ func (c *call) resumable(resp *http.Response) *http.Response {
 	b.at, b.due = b.first, b.last
 	resp.Body = b
 	return resp
+}
+
+// watchesReads reports whether something may read an answer that could be resumed before
+// the caller gets it.
+func (c *call) watchesReads() bool {
+	return c.client.ResumeMax > 0 && !c.resumes && method(c.origin) == http.MethodGet &&
+		(c.handler != nil || c.client.ResponseLogHook != nil)
+}
+
+// watchedBody tells whether something of a body has been read.
+type watchedBody struct {
+	io.ReadCloser
+	read bool
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	b.read = true
+	return b.ReadCloser.Read(p)
 }
 
 // forResumption is the part of a call that the calls for the rest of its answer share.

@@ -1365,3 +1365,38 @@ func FuzzContentRange(f *testing.F) {
 		assert.Equal(t, r, again)
 	})
 }
+
+// Resumed downloads: a body of which a handler or a hook has read something is not resumed,
+// since the caller's does not begin where the response's does.
+func TestBodyThatWasReadBeforeTheCallerGetsItIsNotResumed(t *testing.T) {
+	for name, watch := range map[string]func(*Client, *Request){
+		"handler": func(_ *Client, req *Request) {
+			req.SetResponseHandler(func(resp *http.Response) error { _, err := io.ReadFull(resp.Body, make([]byte, 3)); return err })
+		},
+		"hook": func(client *Client, _ *Request) {
+			client.ResponseLogHook = func(_ Logger, resp *http.Response) { io.ReadFull(resp.Body, make([]byte, 3)) }
+		},
+		"handler that replaces it": func(_ *Client, req *Request) {
+			req.SetResponseHandler(func(resp *http.Response) error {
+				resp.Body = io.NopCloser(strings.NewReader("456789"))
+				return nil
+			})
+		},
+	} {
+		client, sent := scripted(func(req *http.Request) (*http.Response, error) {
+			resp := respond(req, 200, "123456789", "ETag", `"a"`)
+			resp.ContentLength = 9
+			return resp, nil
+		})
+		client.ResumeMax = 3
+		req, err := NewRequest("GET", "http://host/", nil)
+		require.NoError(t, err)
+		watch(client, req)
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		got, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, "456789", string(got), name)
+		assert.Len(t, sent.seen, 1)
+	}
+}

@@ -253,7 +253,7 @@ func (t *sendTrace) mayHaveSent() bool {
 // unsent judges the error of the attempt.
 func (o *observation) unsent(err error) bool {
 	switch {
-	case o.answered:
+	case o.answered, knownSent(err):
 		return false
 	case refusedByPeer(err):
 		return true
@@ -262,7 +262,15 @@ func (o *observation) unsent(err error) bool {
 	case o.trace != nil && o.trace.asked.Load():
 		return true
 	}
-	return unsentByType(err)
+	return Unsent(err)
+}
+
+// knownSent reports whether a client in the transport has found that the request may have
+// been sent.
+func knownSent(err error) bool {
+	var giveUp *GiveUpError
+	var observed *observedError
+	return errors.As(err, &giveUp) && !giveUp.unsent || errors.As(err, &observed) && !observed.unsent
 }
 
 // mark makes an error say for Unsent what is known.

@@ -1201,6 +1201,34 @@ func TestIdempotencyKeyOutlivesHooks(t *testing.T) {
 }
 
 // Safe writes: NewIdempotencyKey gives UUIDs of version 4 (RFC 9562 §5.4).
+func TestWhatAnInnerClientKnowsToBeSentIsSent(t *testing.T) {
+	posts := 0
+	inner := &Client{HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		if req.Method == "POST" {
+			posts++
+			return respond(req, 303, "", "Location", "/done"), nil
+		}
+		return nil, &net.OpError{Op: "dial", Err: errLost}
+	})}}
+	outer := &Client{RetryMax: 3, Backoff: noWait, CheckRetry: SafeRetryPolicy}
+	refused := true
+	outer.HTTPClient = &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		if refused { // so that the next attempt is marked
+			refused = false
+			return nil, &net.OpError{Op: "dial", Err: errLost}
+		}
+		wrapped, err := FromRequest(req)
+		if err != nil {
+			return nil, err
+		}
+		return inner.Do(wrapped)
+	})}
+	_, err := outer.Post("http://host/", "", "x")
+	require.Error(t, err)
+	assert.Equal(t, 1, posts)
+	assert.False(t, Unsent(err))
+}
+
 func TestNewIdempotencyKeyIsARandomUUID(t *testing.T) {
 	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	seen := map[string]bool{}

@@ -332,3 +332,59 @@ func FuzzChunks(f *testing.F) {
 		}
 	})
 }
+
+// Streamed bodies: copies of a request share its one-shot body.
+func TestCopiesOfARequestShareItsOneShotBody(t *testing.T) {
+	source := newOnceSource(content)
+	var got []string
+	client, _ := scripted(func(req *http.Request) (*http.Response, error) { return respond(req, 200, ""), nil })
+	client.HTTPClient.Transport = roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		data, err := io.ReadAll(req.Body)
+		got = append(got, string(data))
+		return respond(req, 200, ""), err
+	})
+	req, err := NewRequest("POST", "http://host/", source)
+	require.NoError(t, err)
+	for range 2 {
+		_, err = client.Do(req.WithContext(t.Context()))
+		require.NoError(t, err)
+	}
+	data, err := req.WithContext(t.Context()).BodyBytes()
+	require.NoError(t, err)
+	assert.Equal(t, content, string(data))
+	_, err = client.Do(req)
+	require.NoError(t, err)
+	assert.Equal(t, []string{content, content, content}, got)
+
+	httpReq, err := http.NewRequest("POST", "http://host/", strings.NewReader(content))
+	require.NoError(t, err)
+	req, err = FromRequest(httpReq)
+	require.NoError(t, err)
+	got = nil
+	for range 2 {
+		_, err = client.Do(req.WithContext(t.Context()))
+		require.NoError(t, err)
+	}
+	assert.Equal(t, []string{content, content}, got)
+
+	req.Body, req.GetBody = io.NopCloser(plainReader{strings.NewReader("another")}), nil
+	req.ContentLength = 0
+	_, err = client.Do(req)
+	require.NoError(t, err)
+	assert.Equal(t, "another", got[2], "a Body that replaces the first")
+}
+
+// Streamed bodies: a ReaderAt that returns n > len(p).
+func TestReaderAtThatReturnsAWrongCount(t *testing.T) {
+	client, _ := scripted()
+	client.HTTPClient.Transport = roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		_, err := io.ReadAll(req.Body)
+		return nil, err
+	})
+	_, err := client.Post("http://host/", "", wrongReaderAt{strings.NewReader(content)})
+	assert.ErrorIs(t, err, ErrInvalidRead)
+}
+
+type wrongReaderAt struct{ *strings.Reader }
+
+func (r wrongReaderAt) ReadAt(p []byte, _ int64) (int, error) { return len(p) + 1, nil }
