@@ -7,7 +7,8 @@ import (
 
 // Attempt describes one finished attempt to [Client.OnAttempt].
 type Attempt struct {
-	// Number counts the attempts of a call from 1.
+	// Number counts the attempts of a call from 1. It includes those that a client
+	// hidden in the transport has made by itself.
 	Number int
 	// Request is the request as it was sent. It must not be modified.
 	Request *http.Request
@@ -17,7 +18,8 @@ type Attempt struct {
 	// nil when none of them had one.
 	Err error
 	// Start is when the attempt was sent, Duration how long it took until
-	// response headers or an error.
+	// response headers (the end of the body, as far as Client.BodyMax has it read)
+	// or an error.
 	Start    time.Time
 	Duration time.Duration
 	// Retry tells whether another attempt follows, Wait after how long. A

@@ -19,9 +19,10 @@ import (
 // body permits it, it is behind GetBody, and each attempt gets a reader of its own. (Bytes
 // in memory have their first reader in the Body field as well.)
 //
-// Such a Request may be sent again, also at the same time. One whose body can be read only
-// once, and therefore is in the Body field alone, can be sent again, but not at the same
-// time, as long as all of it is kept.
+// Such a Request may be sent again, also at the same time, unless its body is an
+// [io.ReadSeeker] that is no [io.ReaderAt]: that one can be read at one place only, and the
+// newest reader has it. One whose body can be read only once, and therefore is in the Body
+// field alone, can be sent again, but not at the same time, as long as all of it is kept.
 type Request struct {
 	*http.Request
 
