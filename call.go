@@ -491,10 +491,10 @@ func (c *call) giveUp(resp *http.Response, s *stop) (*http.Response, error) {
 func (c *call) lastBodyTime(reason Reason) time.Duration {
 	switch reason {
 	case ReasonCanceled, ReasonDeadline, ReasonMaxElapsedTime, ReasonRetryAfter:
-		return drainGrace // to end at once is the point
+		return urgentBodyTime
 	}
 	if limit := c.client.MaxElapsedTime; limit > 0 {
-		return min(lastBodyTime, max(limit-c.elapsed(), drainGrace))
+		return min(lastBodyTime, max(limit-c.elapsed(), urgentBodyTime))
 	}
 	return lastBodyTime
 }

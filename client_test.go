@@ -502,12 +502,13 @@ func TestDrainingNeverDelaysTheRetry(t *testing.T) {
 		starts         time.Duration // of the second attempt
 		closed         time.Duration // of the first response's body
 	}{
-		"arrives at once":             {time.Second, 0, 100, time.Second, 0},
-		"arrives within the wait":     {time.Second, time.Millisecond, 50, time.Second, 50 * time.Millisecond},
-		"longer than 100 ms":          {time.Second, time.Millisecond, 4096, time.Second, 100 * time.Millisecond},
-		"longer than the wait":        {50 * time.Millisecond, 100 * time.Millisecond, 4096, 50 * time.Millisecond, 50 * time.Millisecond},
-		"stalls, and there's no wait": {0, time.Hour, 1, 10 * time.Millisecond, 10 * time.Millisecond},
-		"arrives, and there's none":   {0, time.Millisecond, 3, 3 * time.Millisecond, 3 * time.Millisecond},
+		"arrives at once":               {time.Second, 0, 100, time.Second, 0},
+		"arrives within the wait":       {time.Second, time.Millisecond, 50, time.Second, 50 * time.Millisecond},
+		"longer than 100 ms":            {time.Second, time.Millisecond, 4096, time.Second, 100 * time.Millisecond},
+		"longer than the wait":          {50 * time.Millisecond, 100 * time.Millisecond, 4096, 50 * time.Millisecond, 50 * time.Millisecond},
+		"stalls, and the wait is short": {time.Millisecond, time.Hour, 1, time.Millisecond, time.Millisecond},
+		"stalls, and there's no wait":   {0, time.Hour, 1, time.Millisecond, time.Millisecond},
+		"arrives, and there's none":     {0, 100 * time.Microsecond, 3, 300 * time.Microsecond, 300 * time.Microsecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

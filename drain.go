@@ -21,10 +21,14 @@ const (
 	// the call waits, so it is shorter when the wait is.
 	drainTime = 100 * time.Millisecond
 
-	// drainGrace is how long the reading may take even when the wait is shorter
-	// or the call ends at once. A body that has arrived is read in less; without
-	// any grace, a retry that does not wait could never reuse its connection.
-	drainGrace = 10 * time.Millisecond
+	// drainGrace is how long the reading may take even when the wait is shorter:
+	// about what it takes to pass a body that has arrived from one goroutine to the
+	// other. Without it, a retry that does not wait could never reuse its connection.
+	drainGrace = time.Millisecond
+
+	// urgentBodyTime is how long the body of the last response may take when the
+	// call is to end at once.
+	urgentBodyTime = 5 * time.Millisecond
 
 	// lastBodyTime is how long the body of the last response may take when the
 	// call gives up with nothing pressing.
