@@ -158,7 +158,7 @@ func (c *call) begin() error {
 	if c.client.IdempotencyKey != nil {
 		c.origin = withIdempotencyKey(c.origin, c.client.IdempotencyKey)
 	}
-	c.observe = !neverAsks(c.check) && !idempotent(c.origin)
+	c.observe = !idempotent(c.origin) && !neverAsks(c.check)
 	mark := markOf(c.ctx)
 	c.nested = mark != nil && mark.client != c.client
 	c.suspect = c.nested && mark.suspect

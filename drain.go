@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -193,6 +194,14 @@ func pause(ctx context.Context, resp *http.Response, wait time.Duration) *drain 
 	d := startDrain(resp)
 	if d == nil && wait <= 0 {
 		return nil
+	}
+	if d != nil && wait <= 0 {
+		runtime.Gosched() // what does not block is read before a timer could be set
+		select {
+		case <-d.done:
+			return d
+		default:
+		}
 	}
 	began := time.Now()
 	first := wait
