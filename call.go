@@ -34,6 +34,8 @@ type call struct {
 	sent     bool        // some attempt may have been
 	suspect  bool        // the connection of the last attempt
 	drained  *drain      // of the last response, while it may still be needed
+
+	marked *attemptContext // the first mark, if there is one yet
 }
 
 // outcome is what one attempt has come to.
@@ -110,6 +112,9 @@ func (c *call) run() (*http.Response, error) {
 	for {
 		req, stop := c.nextRequest()
 		if stop != nil {
+			if cause := last.cause(); cause != nil && stop.reason == ReasonBody {
+				stop.err = &stopError{why: stop.err, last: cause}
+			}
 			return c.giveUp(last.resp, stop)
 		}
 		last = c.attempt(req)
@@ -155,13 +160,19 @@ func (c *call) begin() error {
 	if o, ok := c.ctx.Value(overridesKey{}).(*overrides); ok {
 		c.override(o)
 	}
-	if c.client.IdempotencyKey != nil {
-		c.origin = withIdempotencyKey(c.origin, c.client.IdempotencyKey)
-	}
-	c.observe = !idempotent(c.origin) && !neverAsks(c.check)
 	mark := markOf(c.ctx)
 	c.nested = mark != nil && mark.client != c.client
-	c.suspect = c.nested && mark.suspect
+	if c.nested {
+		mark.client.setNests(true)
+		c.suspect = mark.suspect
+	}
+	if newKey := c.client.IdempotencyKey; newKey != nil {
+		if c.nested {
+			newKey = func(req *http.Request) string { return mark.sharedKey(c.client, req) }
+		}
+		c.origin = withIdempotencyKey(c.origin, newKey)
+	}
+	c.observe = !idempotent(c.origin) && !neverAsks(c.check)
 	return nil
 }
 
@@ -212,8 +223,12 @@ func (c *call) elapsed() time.Duration { return now() - c.start }
 func (c *call) nextRequest() (*http.Request, *stop) {
 	req, ctx := c.origin, c.ctx
 	retry := c.attempts > 0
-	if retry || c.marksFirst() {
-		ctx = &attemptContext{ctx, c.client, c.attempts + 1, c.suspect}
+	if retry || !c.nested && c.client.mayNest() {
+		m := &attemptContext{Context: ctx, client: c.client, number: c.attempts + 1, suspect: c.suspect, first: c.marked}
+		if c.marked == nil {
+			c.marked = m
+		}
+		ctx = m
 	}
 	c.seen = observation{}
 	if c.observe {
@@ -249,15 +264,6 @@ func (c *call) nextRequest() (*http.Request, *stop) {
 	return req, nil
 }
 
-// marksFirst reports whether even the first attempt is to be marked, because another
-// client of this package makes it. Below a transport of an unknown kind there may be
-// one too; it is recognised when it gives up (see attempt), so that the usual transport
-// need not pay for a mark.
-func (c *call) marksFirst() bool {
-	_, nested := c.client.transport().(*RoundTripper)
-	return nested
-}
-
 // mayChange reports whether something that this call runs may change the request it
 // sends: the hooks, and http.Client where it adds cookies.
 func (c *call) mayChange(retry bool) bool {
@@ -284,7 +290,16 @@ func (c *call) attempt(req *http.Request) (o outcome) {
 	if o.err != nil {
 		o.err = mark(o.err, c.seen.unsent(o.err))
 	}
-	c.attempts += c.attemptsBelow(o.resp, o.err)
+	if c.marked != nil {
+		c.client.setNests(false) // unless a nested client has met the mark
+		if c.attempts == 1 && o.resp != nil && o.resp.Request == req && !c.mayChange(false) {
+			o.resp.Request = c.origin // which differs in the mark alone
+		}
+	}
+	if below := c.attemptsBelow(o.resp, o.err); below > 0 {
+		c.client.setNests(true)
+		c.attempts += below
+	}
 	c.sent = c.sent || o.err == nil || !Unsent(o.err)
 	c.suspect = suspicious(o.resp, o.err)
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-cleanhttp"
@@ -100,11 +101,10 @@ type Client struct {
 
 	// IdempotencyKey, if set, gives requests that are not idempotent a key, the value
 	// of their Idempotency-Key header: once for each call, the same for all its
-	// attempts and redirect hops. A key that the caller has set wins; an empty one is
-	// not sent. NewIdempotencyKey is one. Of clients within clients it belongs to the
-	// outermost, whose call it is. With such a header net/http's Transport
-	// itself takes a request for replayable, and repeats it when a connection turns
-	// out to be dead.
+	// attempts and redirect hops, and for those of a client around this one. A key that
+	// the caller has set wins; an empty one is not sent. NewIdempotencyKey is one. With
+	// such a header net/http's Transport itself takes a request for replayable, and
+	// repeats it when a connection turns out to be dead.
 	IdempotencyKey func(*http.Request) string
 
 	// ReplayMax is how many bytes of a body that can be read only once are kept to be
@@ -138,6 +138,8 @@ type Client struct {
 	// OnAttempt, if set, is called after each attempt, once it is known whether
 	// another follows, from the goroutine of the call.
 	OnAttempt func(Attempt)
+
+	nests int32 // what is known of the transport, see mayNest; atomic, and yet free to be copied
 }
 
 // NewClient returns a Client with the published defaults: up to 4 retries with
@@ -269,6 +271,39 @@ func (c *Client) transport() http.RoundTripper {
 		return rt
 	}
 	return http.DefaultTransport
+}
+
+// What a Client knows of its transport.
+const (
+	nestsUnknown int32 = iota
+	nestsNone
+	nestsClient
+)
+
+// mayNest reports whether a call has to mark even its first attempt, because another
+// client of this package may be in the transport. One that is hidden in a transport of
+// an unknown kind is found by the mark of the first call; where none is found the calls
+// that follow need not pay for a mark.
+func (c *Client) mayNest() bool {
+	switch c.transport().(type) {
+	case *http.Transport:
+		return false
+	case *RoundTripper:
+		return true
+	}
+	return atomic.LoadInt32(&c.nests) != nestsNone
+}
+
+// setNests notes whether a call has met another client in the transport. To have met none
+// does not count once one has been met.
+func (c *Client) setNests(found bool) {
+	if found {
+		if atomic.LoadInt32(&c.nests) != nestsClient {
+			atomic.StoreInt32(&c.nests, nestsClient)
+		}
+	} else if atomic.LoadInt32(&c.nests) == nestsUnknown {
+		atomic.CompareAndSwapInt32(&c.nests, nestsUnknown, nestsNone)
+	}
 }
 
 func (c *Client) redact(u *url.URL) string {

@@ -28,9 +28,9 @@ func (c *call) complete(req *http.Request, resp *http.Response, err error) (*htt
 	}
 	if err != nil {
 		if c.follow {
-			err = c.urlError(req, err)
+			return nil, c.urlError(req, err)
 		}
-		return nil, err
+		return nil, c.redactError(err)
 	}
 	resp.Body = &keptBody{data: data.Bytes(), end: io.EOF}
 	return resp, nil

@@ -3,6 +3,7 @@ package retryablehttp
 import (
 	"context"
 	"net/http"
+	"sync"
 )
 
 // WithRetryMax returns a context whose calls make up to n retries, whatever
@@ -59,6 +60,38 @@ type attemptContext struct {
 	number int
 	// suspect tells that the connection of the attempt before is not to be used.
 	suspect bool
+	first   *attemptContext // of the call's marks; nil for itself
+
+	// What the attempts of a call have in common, held by the first mark.
+	mu   sync.Mutex
+	keys map[keyOwner]string
+}
+
+// keyOwner tells whose Idempotency-Key it is: a transport may send several requests, to
+// fetch a token for example, and by several clients.
+type keyOwner struct {
+	client      *Client
+	method, url string
+}
+
+// sharedKey gives the requests of a nested client the same Idempotency-Key in all
+// attempts of the client that retries.
+func (c *attemptContext) sharedKey(nested *Client, req *http.Request) string {
+	if c.first != nil {
+		c = c.first
+	}
+	owner := keyOwner{nested, req.Method, req.URL.String()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key, ok := c.keys[owner]
+	if !ok {
+		key = nested.IdempotencyKey(req)
+		if c.keys == nil {
+			c.keys = make(map[keyOwner]string)
+		}
+		c.keys[owner] = key
+	}
+	return key
 }
 
 type attemptKey struct{}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,9 +157,7 @@ var nestings = map[string]func(outer, inner *Client){
 	},
 }
 
-// Nested: the outer client's limit rules, whatever the inner one's is. Below a transport
-// of a kind that the outer one does not know it counts what the inner one has sent at the
-// first attempt, so the larger of the two limits rules.
+// Nested: the outer client's limit rules, whatever the inner one's is.
 func TestNestedClientsDoNotMultiplyAttempts(t *testing.T) {
 	steps := map[string]func(*http.Request) (*http.Response, error){"status": status(503), "error": failure(errLost)}
 	for nesting, nest := range nestings {
@@ -172,12 +172,8 @@ func TestNestedClientsDoNotMultiplyAttempts(t *testing.T) {
 						_, err := get(t.Context(), outer)
 						var giveUp *GiveUpError
 						require.ErrorAs(t, err, &giveUp)
-						want := tc.outer + 1
-						if strings.HasPrefix(nesting, "behind") {
-							want = max(tc.outer, tc.inner) + 1
-						}
-						assert.Equal(t, want, len(sent.seen), "requests")
-						assert.Equal(t, want, giveUp.Attempts)
+						assert.Equal(t, tc.outer+1, len(sent.seen), "requests")
+						assert.Equal(t, tc.outer+1, giveUp.Attempts)
 						if outcome == "error" {
 							assert.ErrorIs(t, err, errLost)
 						}
@@ -334,4 +330,111 @@ func TestUnsentThroughNestedClients(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nested: where no client hides in the transport, the calls after the first pay for no mark.
+func TestOnlyTheFirstCallLooksForAHiddenClient(t *testing.T) {
+	var marked []bool
+	client := &Client{HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		marked = append(marked, markOf(req.Context()) != nil)
+		return respond(req, 200, ""), nil
+	})}}
+	for range 3 {
+		_, err := client.Get("http://host/")
+		require.NoError(t, err)
+	}
+	assert.Equal(t, []bool{true, false, false}, marked)
+}
+
+// Nested: a client that a middleware puts in the way only later is found when it has
+// retried, and then known.
+func TestHiddenClientThatComesLater(t *testing.T) {
+	inner, sent := scripted(status(503))
+	inner.RetryMax = 9
+	below := &RoundTripper{Client: inner}
+	hidden := false
+	outer := &Client{RetryMax: 4, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		if !hidden {
+			return respond(req, 200, ""), nil
+		}
+		return below.RoundTrip(req)
+	})}}
+	_, err := outer.Get("http://host/")
+	require.NoError(t, err)
+	hidden = true
+	for _, want := range []int{10, 5} {
+		sent.seen = nil
+		_, err = outer.Get("http://host/")
+		var giveUp *GiveUpError
+		require.ErrorAs(t, err, &giveUp)
+		assert.Len(t, sent.seen, want)
+		assert.Equal(t, want, giveUp.Attempts)
+	}
+}
+
+// Nested: the first calls of a client, made at the same time.
+func TestHiddenClientIsFoundByConcurrentCalls(t *testing.T) {
+	var sent atomic.Int32
+	inner := &Client{RetryMax: 9, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		sent.Add(1)
+		return respond(req, 503, ""), nil
+	})}}
+	outer := &Client{RetryMax: 4, Backoff: noWait, HTTPClient: &http.Client{Transport: through(&RoundTripper{Client: inner})}}
+	var calls sync.WaitGroup
+	for range 50 {
+		calls.Go(func() {
+			_, err := outer.Get("http://host/")
+			assert.Error(t, err)
+		})
+	}
+	calls.Wait()
+	assert.EqualValues(t, 250, sent.Load())
+}
+
+// Nested: the key of an inner client is the same in all attempts of the outer one, and
+// another for another call or another request that a middleware sends.
+func TestNestedClientKeepsItsIdempotencyKey(t *testing.T) {
+	for nesting, nest := range nestings {
+		t.Run(nesting, func(t *testing.T) {
+			inner, sent := scripted(status(503), status(503), status(200))
+			inner.IdempotencyKey = NewIdempotencyKey
+			outer := &Client{RetryMax: 4, Backoff: noWait}
+			nest(outer, inner)
+			keys := map[string]bool{}
+			for range 3 {
+				sent.seen, sent.steps = nil, []func(*http.Request) (*http.Response, error){status(503), status(503), status(200)}
+				_, err := outer.Post("http://host/", "", content)
+				require.NoError(t, err)
+				require.Len(t, sent.seen, 3)
+				key := sent.seen[0].Header.Get("Idempotency-Key")
+				assert.Len(t, key, 36)
+				for _, req := range sent.seen {
+					assert.Equal(t, key, req.Header.Get("Idempotency-Key"))
+				}
+				keys[key] = true
+			}
+			assert.Len(t, keys, 3, "one for each call")
+		})
+	}
+
+	inner, sent := scripted(status(200), status(503), status(200), status(200))
+	inner.IdempotencyKey = NewIdempotencyKey
+	below := &RoundTripper{Client: inner}
+	outer := &Client{RetryMax: 4, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		token, err := http.NewRequestWithContext(req.Context(), "POST", "http://tokens/", nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := below.RoundTrip(token); err != nil {
+			return nil, err
+		}
+		return below.RoundTrip(req)
+	})}}
+	_, err := outer.Post("http://host/", "", content)
+	require.NoError(t, err)
+	require.Len(t, sent.seen, 4)
+	key := func(i int) string { return sent.seen[i].Header.Get("Idempotency-Key") }
+	assert.Equal(t, key(0), key(2))
+	assert.Equal(t, key(1), key(3))
+	assert.NotEqual(t, key(0), key(1), "another request")
 }

@@ -30,8 +30,8 @@
 // [ExponentialJitterBackoff], which obeys Retry-After.
 //
 // A call ends with a response or an error. A response that the policy accepts is
-// returned as it came, its body unread, and the caller closes it as with
-// net/http. When the call gives up the error is a [*GiveUpError], which says how
+// returned with its body unread, unless [Client.BodyMax] or a response handler asks
+// for more, and the caller closes it as with net/http. When the call gives up the error is a [*GiveUpError], which says how
 // many attempts were made, why it ended, and what the last answer was; if
 // [Client.ErrorHandler] is set, its answer is the call's answer.
 //
@@ -70,5 +70,6 @@
 // The caller's *http.Request, its header map and a file given as a body are
 // never modified; idle connections of the pool are never closed by a failed
 // call; and nothing is logged unless [Client.Logger] is set. URLs in errors and
-// log lines of this package are stripped of passwords and query values.
+// log lines of this package are stripped of passwords and query values, also where the
+// text is that of a transport's error.
 package retryablehttp

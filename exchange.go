@@ -15,7 +15,8 @@ import (
 // refused.
 func (c *call) exchange(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
 	if !c.follow {
-		return roundTrip(rt, req)
+		resp, err := roundTrip(rt, req)
+		return resp, c.redactError(err)
 	}
 	hc := c.client.httpClient()
 	hops := hopTransport{rest: rt}
@@ -44,7 +45,7 @@ func (c *call) followHops(hc *http.Client, hops hopTransport, req *http.Request)
 	follower.Transport = &hops
 	resp, err := follower.Do(closedOnce(req))
 	c.seen.answered = hops.answered
-	return resp, c.redactURLError(err)
+	return resp, c.redactError(err)
 }
 
 // closedOnce gives a copy of a request whose bodies are closed once: http.Client, when it
@@ -90,7 +91,14 @@ func needsClient(hc *http.Client, req *http.Request) bool {
 // urlError wraps the error of a transport as http.Client does.
 func (c *call) urlError(req *http.Request, err error) error {
 	m := method(req)
-	return &url.Error{Op: m[:1] + strings.ToLower(m[1:]), URL: c.client.redact(req.URL), Err: err}
+	return &url.Error{Op: m[:1] + strings.ToLower(m[1:]), URL: c.client.redact(req.URL), Err: c.redactError(err)}
+}
+
+func (c *call) redactError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return redactError(err, c.client.redact)
 }
 
 func isRedirect(status int) bool {
@@ -119,24 +127,6 @@ func (t *hopTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.rest.RoundTrip(req)
 	t.answered = t.answered || resp != nil
 	return resp, err
-}
-
-// redactURLError redacts the error of http.Client.Do, which made it for this call.
-func (c *call) redactURLError(err error) error {
-	outer, ok := err.(*url.Error)
-	if !ok {
-		return err
-	}
-	if u, parseErr := url.Parse(outer.URL); parseErr == nil {
-		outer.URL = c.client.redact(u)
-	} else {
-		outer.URL = redactUnparsable(outer.URL)
-	}
-	// net/http quotes a Location that it cannot parse.
-	if text := outer.Err.Error(); redactText(text, c.client.redact) != text {
-		outer.Err = &redactedError{outer.Err, c.client.redact}
-	}
-	return outer
 }
 
 // roundTrip calls a transport and holds it to its contract, as http.Client does.

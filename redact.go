@@ -58,7 +58,7 @@ func redactQuery(query string) string {
 // hides the query values of anything that looks like a path with a query. It is
 // for the messages of errors that were made elsewhere.
 func redactText(text string, redact func(*url.URL) string) string {
-	if !strings.ContainsAny(text, "?@#") {
+	if !strings.ContainsAny(text, "?@#") && !strings.Contains(text, "://") {
 		return text
 	}
 	return urlLike.ReplaceAllStringFunc(text, func(found string) string {
@@ -120,6 +120,33 @@ func redactParseError(err error) error {
 
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
+// redactError gives an error that was made elsewhere without the secrets in its text and
+// in the *url.Error that it may be or hold. An error that has none is left as it is.
+func redactError(err error, redact func(*url.URL) string) error {
+	if outer, ok := err.(*url.Error); ok {
+		return redactedURLError(outer, redact)
+	}
+	if text := err.Error(); redactText(text, redact) == text {
+		return err
+	}
+	return &redactedError{err, redact}
+}
+
+func redactedURLError(err *url.Error, redact func(*url.URL) string) *url.Error {
+	shown := redactUnparsable(err.URL)
+	if u, parseErr := url.Parse(err.URL); parseErr == nil {
+		shown = redact(u)
+	}
+	cause := err.Err
+	if cause != nil {
+		cause = redactError(cause, redact)
+	}
+	if shown == err.URL && cause == err.Err {
+		return err
+	}
+	return &url.Error{Op: err.Op, URL: shown, Err: cause}
+}
+
 // redactedError shows the text of an error without secrets. The error itself is
 // behind it.
 type redactedError struct {
@@ -129,3 +156,13 @@ type redactedError struct {
 
 func (e *redactedError) Error() string { return redactText(e.err.Error(), e.redact) }
 func (e *redactedError) Unwrap() error { return e.err }
+
+// As gives errors.As a *url.Error without secrets where there is one.
+func (e *redactedError) As(target any) bool {
+	shown, ok := target.(**url.Error)
+	if !ok || !errors.As(e.err, shown) {
+		return false
+	}
+	*shown = redactedURLError(*shown, e.redact)
+	return true
+}

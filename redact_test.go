@@ -3,6 +3,7 @@ package retryablehttp
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"net/http"
@@ -52,6 +53,15 @@ func TestNoSecretInErrorsAndLogLines(t *testing.T) {
 		"bad hop": func(req *http.Request) (*http.Response, error) {
 			return respond(req, 302, "", "Location", target+"%zz"), nil
 		},
+		"URL error": func(*http.Request) (*http.Response, error) {
+			return nil, &url.Error{Op: "Get", URL: target, Err: nested}
+		},
+		"wrapped URL error": func(*http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("middleware: %w", &url.Error{Op: "Get", URL: target, Err: nested})
+		},
+		"unparsable URL error": func(*http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("middleware: %w", &url.Error{Op: "Get", URL: target + "%zz", Err: nested})
+		},
 		"permanent": func(*http.Request) (*http.Response, error) { return nil, http.ErrSchemeMismatch },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,15 +81,18 @@ func TestNoSecretInErrorsAndLogLines(t *testing.T) {
 				}
 				_, err := client.Get(target)
 				require.Error(t, err)
-				out.WriteString(err.Error())
-				var nestedURL *url.Error
-				for _, e := range append(policySaw, err) {
-					if errors.As(e, &nestedURL) {
-						out.WriteString(nestedURL.URL)
-					}
-				}
+				seen := []error{err}
 				if _, err = (&RoundTripper{Client: client}).RoundTrip(mustRequest(t, target)); err != nil {
-					out.WriteString(err.Error())
+					seen = append(seen, err)
+				}
+				var nestedURL *url.Error
+				for _, e := range append(policySaw, seen...) {
+					out.WriteString(e.Error())
+					for errors.As(e, &nestedURL) {
+						out.WriteString(nestedURL.URL)
+						out.WriteString(nestedURL.Error())
+						e = nestedURL.Err
+					}
 				}
 			}
 			assert.NotContains(t, out.String(), "hunter2")

@@ -691,7 +691,7 @@ func TestGetBodyThatFailsOnItsSecondCall(t *testing.T) {
 	boom := errors.New("boom")
 	for way, send := range sends {
 		t.Run(way, func(t *testing.T) {
-			client, sent := scripted(status(503))
+			client, sent := scripted(failure(errLost))
 			given := &closeCounter{Reader: strings.NewReader(content)}
 			req, err := http.NewRequest("POST", "http://host/", given)
 			require.NoError(t, err)
@@ -708,6 +708,7 @@ func TestGetBodyThatFailsOnItsSecondCall(t *testing.T) {
 			assert.Equal(t, ReasonBody, giveUp.Reason)
 			assert.Equal(t, 2, giveUp.Attempts)
 			assert.ErrorIs(t, err, boom)
+			assert.ErrorIs(t, err, errLost, "what the retry was for")
 			assert.Len(t, sent.seen, 2)
 			assert.Equal(t, 1, given.closed)
 		})
