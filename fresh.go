@@ -27,5 +27,10 @@ func fresh(rt http.RoundTripper, req *http.Request) http.RoundTripper {
 	}
 	once := t.Clone()
 	once.DisableKeepAlives = true
+	if once.TLSNextProto["h2"] != nil {
+		// golang.org/x/net/http2.ConfigureTransport put it there. It would find the
+		// suspect connection in that package's pool; net/http's own HTTP/2 does not.
+		once.TLSNextProto, once.ForceAttemptHTTP2 = nil, true
+	}
 	return once
 }

@@ -2,6 +2,7 @@ package retryablehttp
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -218,6 +219,36 @@ func TestFreshConnectionKeepsTheSettingsOfTheTransport(t *testing.T) {
 	client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(u)}}}
 	require.NoError(t, sends["Do"](client, mustRequest(t, "http://host.invalid/")))
 	assert.EqualValues(t, 2, proxied.Load())
+	client.CloseIdleConnections()
+}
+
+// Fresh connections: HTTP/2 that another package has put into the transport, as
+// golang.org/x/net/http2.ConfigureTransport does, has a pool of its own, in which the
+// suspect connection still is.
+func TestFreshConnectionPassesByTheHTTP2OfOtherPackages(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Proto", r.Proto)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	pooled := 0
+	rt := server.Client().Transport.(*http.Transport).Clone()
+	rt.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{
+		"h2": func(_ string, conn *tls.Conn) http.RoundTripper {
+			conn.Close()
+			return roundTripFunc(func(req *http.Request) (*http.Response, error) {
+				pooled++
+				return respond(req, http.StatusRequestTimeout, ""), nil
+			})
+		},
+	}
+	client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: rt}}
+	resp, err := client.Get(server.URL)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, 1, pooled, "the first attempt")
+	assert.Equal(t, "HTTP/2.0", resp.Header.Get("Proto"))
 	client.CloseIdleConnections()
 }
 
