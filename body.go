@@ -338,6 +338,11 @@ func seekable(raw io.Reader) (bodyFunc, int64, bool) {
 	if err != nil { // a pipe or a terminal, though an *os.File
 		return nil, 0, false
 	}
+	if file, ok := raw.(*os.File); ok && remaining == 0 {
+		if n, _ := file.ReadAt(make([]byte, 1), at); n > 0 { // a device, or a file of /proc
+			return nil, 0, false
+		}
+	}
 	var getBody bodyFunc
 	if readerAt, ok := raw.(io.ReaderAt); ok {
 		getBody, remaining = section(readerAt, at, remaining)
