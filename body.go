@@ -134,8 +134,8 @@ func (r *Request) SetResponseHandler(fn ResponseHandlerFunc) {
 //   - [ReaderFunc] and func() (io.Reader, error): called for each attempt;
 //   - any other [io.Reader]: streamed, and kept to be sent again as far as
 //     [Client.ReplayMax] allows; closed, once, if it is an [io.Closer] other than an
-//     [*os.File]; its length is
-//     taken from a Len() int method, or found out if it is no longer than is kept.
+//     [*os.File]; its length is taken from a Len() int method, or found out if it is
+//     no longer than is kept.
 //
 // Everything else, and a nil pointer or function of these types, is an error,
 // upon which the request is as it was.

@@ -24,18 +24,18 @@ type call struct {
 	check    CheckRetry
 	retryMax int
 	observe  bool          // whether the policy may ask what was sent
-	nested   bool          // in the transport of another client, which does the retrying
+	outer    *Client       // in whose transport the call is made, which does the retrying; else nil
 	start    time.Duration // on the clock of now
 
 	forPolicy *policyContext // c.ctx with c.origin, once it is needed
 
 	attempts int
-	seen     observation // of the last attempt
-	sent     bool        // some attempt may have been
-	suspect  bool        // the connection of the last attempt
-	drained  *drain      // of the last response, while it may still be needed
-
-	marked *attemptContext // the first mark, if there is one yet
+	mark     *attemptContext // of the last attempt, nil if it needed none
+	seen     observation     // of the last attempt
+	verdict  *verdict        // on its response, if that is known before its body is read
+	sent     bool            // some attempt may have been
+	suspect  bool            // the connection of the last attempt
+	drained  *drain          // of the last response, while it may still be needed
 }
 
 // outcome is what one attempt has come to.
@@ -70,7 +70,10 @@ func (o *outcome) answer() bool {
 // judge.
 func (o *outcome) passOn() (*http.Response, error) {
 	err := o.err
-	if o.handlerErr != nil {
+	switch {
+	case o.policyErr != nil && !o.retry:
+		err = o.policyErr
+	case o.handlerErr != nil:
 		err = o.handlerErr
 	}
 	if err != nil && o.resp != nil {
@@ -112,14 +115,17 @@ func (c *call) run() (*http.Response, error) {
 	for {
 		req, stop := c.nextRequest()
 		if stop != nil {
-			if cause := last.cause(); cause != nil && stop.reason == ReasonBody {
-				stop.err = &stopError{why: stop.err, last: cause}
+			if stop.reason == ReasonBody {
+				stop.err = withLast(stop.err, &last)
 			}
 			return c.giveUp(last.resp, stop)
 		}
 		last = c.attempt(req)
-		if c.nested {
+		if c.outer != nil {
 			c.report(req, &last, Attempt{})
+			if last.answer() && c.outer.ResumeMax == 0 {
+				return c.resumable(last.resp), nil
+			}
 			return last.passOn()
 		}
 		if last.answer() {
@@ -160,14 +166,16 @@ func (c *call) begin() error {
 	if o, ok := c.ctx.Value(overridesKey{}).(*overrides); ok {
 		c.override(o)
 	}
+	// An earlier hop of a redirect that an http.Client follows has been answered.
+	c.sent = c.origin.Response != nil
 	mark := markOf(c.ctx)
-	c.nested = mark != nil && mark.client != c.client
-	if c.nested {
-		mark.client.setNests(true)
-		c.suspect = mark.suspect
+	if mark != nil && mark.client != c.client && mark.sending.Load() {
+		c.outer = mark.client
+		c.outer.foundNested()
+		c.suspect = c.suspect || mark.suspect
 	}
 	if newKey := c.client.IdempotencyKey; newKey != nil {
-		if c.nested {
+		if c.outer != nil {
 			newKey = func(req *http.Request) string { return mark.sharedKey(c.client, req) }
 		}
 		c.origin = withIdempotencyKey(c.origin, newKey)
@@ -194,6 +202,10 @@ func (c *call) readAhead() *stop {
 		defer cancel()
 	}
 	c.stream.allow(c.client.replayMax())
+	if c.outer != nil { // and may have done so, up to the last byte it may keep
+		c.origin = c.stream.attach(c.origin)
+		return nil
+	}
 	err := c.stream.readAhead(ctx)
 	switch {
 	case err == nil:
@@ -223,14 +235,11 @@ func (c *call) elapsed() time.Duration { return now() - c.start }
 func (c *call) nextRequest() (*http.Request, *stop) {
 	req, ctx := c.origin, c.ctx
 	retry := c.attempts > 0
-	if retry || !c.nested && c.client.mayNest() {
-		m := &attemptContext{Context: ctx, client: c.client, number: c.attempts + 1, suspect: c.suspect, first: c.marked}
-		if c.marked == nil {
-			c.marked = m
-		}
-		ctx = m
+	if retry || c.outer == nil && c.client.mayNest(req) {
+		c.mark = c.mark.next(ctx, c.client, c.attempts+1, c.suspect)
+		ctx = c.mark
 	}
-	c.seen = observation{}
+	c.seen, c.verdict = observation{}, nil
 	if c.observe {
 		c.seen.trace = new(sendTrace)
 		ctx = c.seen.trace.attach(ctx)
@@ -283,30 +292,36 @@ func (c *call) attempt(req *http.Request) (o outcome) {
 	if c.client.OnAttempt != nil {
 		o.start = time.Now()
 	}
+	c.mark.setSending(true)
 	o.resp, o.err = c.send(req)
+	c.mark.setSending(false)
 	if c.client.OnAttempt != nil {
 		o.took = time.Since(o.start)
 	}
 	if o.err != nil {
 		o.err = mark(o.err, c.seen.unsent(o.err))
 	}
-	if c.marked != nil {
-		c.client.setNests(false) // unless a nested client has met the mark
-		if c.attempts == 1 && o.resp != nil && o.resp.Request == req && !c.mayChange(false) {
-			o.resp.Request = c.origin // which differs in the mark alone
+	if c.attempts == 1 && c.mark != nil {
+		c.client.foundNone(req) // unless a nested client has met the mark
+		if o.resp != nil && o.resp.Request == req && !c.mayChange(false) {
+			o.resp.Request = c.origin // as it is for the calls that need no mark
 		}
 	}
 	if below := c.attemptsBelow(o.resp, o.err); below > 0 {
-		c.client.setNests(true)
+		c.client.foundNested()
 		c.attempts += below
 	}
 	c.sent = c.sent || o.err == nil || !Unsent(o.err)
-	c.suspect = suspicious(o.resp, o.err)
+	c.suspect = c.suspect || suspicious(o.resp, o.err)
 
 	if c.watchesReads() && o.err == nil && o.resp.Body != http.NoBody && o.resp.StatusCode != http.StatusSwitchingProtocols {
 		o.resp.Body = &watchedBody{ReadCloser: o.resp.Body}
 	}
-	o.retry, o.policyErr = c.ask(o.resp, o.err)
+	if v := c.verdict; v != nil && o.err == nil {
+		o.retry, o.policyErr = v.retry, v.err
+	} else {
+		o.retry, o.policyErr = c.ask(o.resp, o.err)
+	}
 	if c.handler != nil && o.answer() {
 		if o.handlerErr = c.handler(o.resp); o.handlerErr != nil {
 			o.retry, o.policyErr = c.ask(o.resp, o.handlerErr)
@@ -330,6 +345,9 @@ func (c *call) attempt(req *http.Request) (o outcome) {
 // attemptsBelow is how many attempts more than this one were made by a client in the
 // transport that did not know of this call. They were sent, so they count.
 func (c *call) attemptsBelow(resp *http.Response, err error) int {
+	if c.outer != nil {
+		return 0 // the mark is the outer one's
+	}
 	if err != nil {
 		var below *GiveUpError
 		if errors.As(err, &below) {
@@ -411,8 +429,8 @@ func (c *call) plan(o *outcome) (time.Duration, *stop) {
 		return 0, &stop{ReasonMaxElapsedTime, o.err}
 	case errors.Is(o.err, ErrNotReplayable): // for a redirect, or another try of HTTP/2
 		return 0, &stop{ReasonNotReplayable, o.err}
-	case c.stream != nil && c.stream.failed():
-		return 0, &stop{ReasonBody, o.cause()}
+	case c.stream != nil && c.stream.failure() != nil:
+		return 0, &stop{ReasonBody, withLast(c.stream.failure(), o)}
 	case !o.retry:
 		return 0, &stop{ReasonNotRetryable, o.cause()}
 	case c.attempts > c.retryMax:
@@ -542,6 +560,18 @@ func (o *outcome) last() error {
 		return cause
 	}
 	return statusError(o.resp)
+}
+
+// withLast adds to an error what the last attempt has failed of, unless that is the same.
+func withLast(err error, o *outcome) error {
+	cause := o.cause()
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(cause, err):
+		return cause
+	}
+	return &stopError{why: err, last: cause}
 }
 
 func (o *outcome) retryReason() Reason {

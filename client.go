@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-cleanhttp"
@@ -115,8 +114,8 @@ type Client struct {
 
 	// BodyMax is up to what size the body of a response is read before the call
 	// returns it, so that one that breaks off or, by AttemptTimeout, stalls is a
-	// failed attempt. A longer body is returned as it comes, as is one whose status
-	// DefaultRetryPolicy retries. 0 means that all are.
+	// failed attempt. A longer body is returned as it comes, and one that the policy
+	// retries anyway is not read for it. 0 means that all are returned as they come.
 	BodyMax int64
 
 	// ResumeMax is how often the body of one response may be resumed after it broke
@@ -139,7 +138,7 @@ type Client struct {
 	// another follows, from the goroutine of the call.
 	OnAttempt func(Attempt)
 
-	nests int32 // what is known of the transport, see mayNest; atomic, and yet free to be copied
+	nests [2]int32 // what is known of the transport, see mayNest; atomic
 }
 
 // NewClient returns a Client with the published defaults: up to 4 retries with
@@ -271,39 +270,6 @@ func (c *Client) transport() http.RoundTripper {
 		return rt
 	}
 	return http.DefaultTransport
-}
-
-// What a Client knows of its transport.
-const (
-	nestsUnknown int32 = iota
-	nestsNone
-	nestsClient
-)
-
-// mayNest reports whether a call has to mark even its first attempt, because another
-// client of this package may be in the transport. One that is hidden in a transport of
-// an unknown kind is found by the mark of the first call; where none is found the calls
-// that follow need not pay for a mark.
-func (c *Client) mayNest() bool {
-	switch c.transport().(type) {
-	case *http.Transport:
-		return false
-	case *RoundTripper:
-		return true
-	}
-	return atomic.LoadInt32(&c.nests) != nestsNone
-}
-
-// setNests notes whether a call has met another client in the transport. To have met none
-// does not count once one has been met.
-func (c *Client) setNests(found bool) {
-	if found {
-		if atomic.LoadInt32(&c.nests) != nestsClient {
-			atomic.StoreInt32(&c.nests, nestsClient)
-		}
-	} else if atomic.LoadInt32(&c.nests) == nestsUnknown {
-		atomic.CompareAndSwapInt32(&c.nests, nestsUnknown, nestsNone)
-	}
 }
 
 func (c *Client) redact(u *url.URL) string {

@@ -11,9 +11,11 @@ import (
 func (c *call) complete(req *http.Request, resp *http.Response, err error) (*http.Response, error) {
 	limit := c.client.BodyMax
 	if limit == 0 || err != nil || c.resumes ||
-		resp.ContentLength > limit || bodiless(req, resp) ||
-		retryableStatus(c.contextForPolicy(), resp) {
+		resp.ContentLength > limit || bodiless(req, resp) {
 		return resp, err
+	}
+	if retryableStatus(c.contextForPolicy(), resp) && !c.acceptedUnread(resp) {
+		return resp, nil
 	}
 	c.seen.answered = true
 	var data bytes.Buffer
@@ -34,6 +36,24 @@ func (c *call) complete(req *http.Request, resp *http.Response, err error) (*htt
 	}
 	resp.Body = &keptBody{data: data.Bytes(), end: io.EOF}
 	return resp, nil
+}
+
+// A verdict is what the policy says of a response.
+type verdict struct {
+	retry bool
+	err   error
+}
+
+// acceptedUnread asks the policy about a response that is likely to be refused, whose body
+// is then not worth the time. A body that the policy reads itself is left alone.
+func (c *call) acceptedUnread(resp *http.Response) bool {
+	body := &watchedBody{ReadCloser: resp.Body}
+	resp.Body = body
+	var v verdict
+	v.retry, v.err = c.ask(resp, nil)
+	c.verdict = &v
+	resp.Body = body.ReadCloser
+	return !v.retry && v.err == nil && !body.read
 }
 
 // bodiless reports whether a response has no body, whatever its Content-Length says

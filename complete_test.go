@@ -327,6 +327,43 @@ func TestBodyOfARetriedStatusIsNotReadWhole(t *testing.T) {
 			assert.Len(t, sent.seen, 2)
 		})
 	}
+	t.Run("that of a status which the policy accepts is", func(t *testing.T) {
+		for way, policy := range map[string]CheckRetry{
+			"SafeRetryPolicy":             SafeRetryPolicy,
+			"a policy that reads nothing": func(_ context.Context, _ *http.Response, err error) (bool, error) { return err != nil, nil },
+		} {
+			store := newStore(testObject)
+			store.answers = []storeAnswer{
+				{bend: func(r *http.Response) { r.StatusCode = 500 }, keep: 5, end: errLost},
+				{bend: func(r *http.Response) { r.StatusCode = 500 }},
+			}
+			client := store.client(0)
+			client.BodyMax, client.RetryMax = 1000, 1
+			asked := 0
+			client.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+				asked++
+				return policy(ctx, resp, err)
+			}
+			req, err := NewRequest("POST", "http://host/", "x")
+			require.NoError(t, err)
+			req.Header.Set("Idempotency-Key", "")
+			if way == "SafeRetryPolicy" {
+				req.Header.Del("Idempotency-Key")
+			}
+			resp, err := client.Do(req)
+			if way == "SafeRetryPolicy" {
+				require.ErrorIs(t, err, errLost, "and may not be sent again")
+				assert.Equal(t, 2, asked, "about the status and about the body")
+				continue
+			}
+			require.NoError(t, err)
+			data, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			assert.Equal(t, testObject, string(data))
+			assert.Len(t, store.seen, 2)
+			assert.Equal(t, 3, asked, "about the second answer once")
+		}
+	})
 	t.Run("that of an error which is the answer is", func(t *testing.T) {
 		for _, code := range []int{400, 404, 501} {
 			store := newStore(testObject)

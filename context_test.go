@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -346,6 +348,21 @@ func TestOnlyTheFirstCallLooksForAHiddenClient(t *testing.T) {
 	assert.Equal(t, []bool{true, false, false}, marked)
 }
 
+// Nested: net/http's own transport needs no mark.
+func TestPlainTransportIsNotMarked(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	rt := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		assert.Nil(t, markOf(ctx))
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	client := &Client{HTTPClient: &http.Client{Transport: rt}}
+	resp, err := client.Get(server.URL)
+	require.NoError(t, err)
+	resp.Body.Close()
+	client.CloseIdleConnections()
+}
+
 // Nested: a client that a middleware puts in the way only later is found when it has
 // retried, and then known.
 func TestHiddenClientThatComesLater(t *testing.T) {
@@ -437,4 +454,160 @@ func TestNestedClientKeepsItsIdempotencyKey(t *testing.T) {
 	assert.Equal(t, key(0), key(2))
 	assert.Equal(t, key(1), key(3))
 	assert.NotEqual(t, key(0), key(1), "another request")
+}
+
+// Nested: a context of an attempt that is used elsewhere, in a hook or after the call, is
+// an ordinary one.
+func TestContextOfAnAttemptDoesNotNestOtherCalls(t *testing.T) {
+	tried := 0
+	try := func(ctx context.Context) {
+		tried++
+		client, sent := scripted(status(503), status(503), status(200))
+		resp, err := gets["Do"](ctx, client)
+		if assert.NoError(t, err) {
+			assert.Equal(t, 200, resp.StatusCode)
+		}
+		assert.Len(t, sent.seen, 3)
+	}
+	client, _ := scripted(status(503), status(200))
+	client.RequestLogHook = func(_ Logger, req *http.Request, _ int) { try(req.Context()) }
+	client.ResponseLogHook = func(_ Logger, resp *http.Response) { try(resp.Request.Context()) }
+	client.PrepareRetry = func(req *http.Request) error { try(req.Context()); return nil }
+	client.OnAttempt = func(a Attempt) { try(a.Request.Context()) }
+	client.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+		try(ctx)
+		return DefaultRetryPolicy(ctx, resp, err)
+	}
+	req, err := NewRequest("GET", "http://host/", nil)
+	require.NoError(t, err)
+	req.SetResponseHandler(func(resp *http.Response) error { try(resp.Request.Context()); return nil })
+	resp, err := client.Do(req)
+	require.NoError(t, err)
+	try(resp.Request.Context())
+	assert.Equal(t, 2*4+1+1+1, tried)
+}
+
+// Nested: what a policy of the inner client makes of an answer stands.
+func TestNestedClientPassesOnTheErrorOfItsPolicy(t *testing.T) {
+	for nesting, nest := range nestings {
+		errMaintenance := errors.New("maintenance page")
+		inner, sent := scripted(status(200))
+		inner.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return false, errMaintenance }
+		outer := &Client{}
+		nest(outer, inner)
+		_, err := outer.Get("http://host/")
+		assert.ErrorIs(t, err, errMaintenance, nesting)
+		assert.Len(t, sent.seen, 1)
+	}
+}
+
+// Nested: the attempts of an inner client are each its first.
+func TestNestedClientNumbersItsOwnAttempts(t *testing.T) {
+	inner, _ := scripted(status(503), status(503), status(200))
+	var numbers []int
+	inner.OnAttempt = func(a Attempt) { numbers = append(numbers, a.Number) }
+	outer := &Client{RetryMax: 4, Backoff: noWait, HTTPClient: inner.StandardClient()}
+	_, err := outer.Get("http://host/")
+	require.NoError(t, err)
+	assert.Equal(t, []int{1, 1, 1}, numbers)
+}
+
+// Nested: a stream that the outer client keeps, given without its GetBody to the inner one.
+func TestNestedClientDoesNotReadAStreamAhead(t *testing.T) {
+	attempts := 0
+	inner := &Client{HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		defer req.Body.Close()
+		if attempts++; attempts == 1 {
+			return nil, errRefused
+		}
+		data, err := io.ReadAll(req.Body)
+		return respond(req, 200, string(data)), err
+	})}}
+	below := &RoundTripper{Client: inner}
+	outer := &Client{RetryMax: 4, Backoff: noWait, ReplayMax: 10, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		req = req.Clone(req.Context())
+		req.GetBody = nil
+		return below.RoundTrip(req)
+	})}}
+	resp, err := outer.Post("http://host/", "", newOnceSource(strings.Repeat(content, 5)))
+	require.NoError(t, err)
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Equal(t, strings.Repeat(content, 5), string(data))
+	assert.Equal(t, 2, attempts)
+}
+
+// Nested: requests that a middleware sends besides, and a URL that it signs anew.
+func TestNestedKeysAreOnePerRequest(t *testing.T) {
+	inner, sent := scripted(status(200), status(200), status(503), status(200))
+	inner.IdempotencyKey = NewIdempotencyKey
+	below := &RoundTripper{Client: inner}
+	attempt := 0
+	outer := &Client{RetryMax: 4, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		attempt++
+		for range 2 {
+			record, err := http.NewRequestWithContext(req.Context(), "POST", "http://audit/records", nil)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := below.RoundTrip(record); err != nil {
+				return nil, err
+			}
+		}
+		req = req.Clone(req.Context())
+		req.URL.RawQuery = fmt.Sprint("signature=", attempt)
+		return below.RoundTrip(req)
+	})}}
+	_, err := outer.Post("http://host/", "", content)
+	require.NoError(t, err)
+	require.Len(t, sent.seen, 6)
+	var keys [6]string
+	for i, req := range sent.seen {
+		keys[i] = req.Header.Get("Idempotency-Key")
+	}
+	assert.Equal(t, keys[:3], keys[3:])
+	assert.NotEqual(t, keys[0], keys[1])
+	assert.NotEqual(t, keys[1], keys[2])
+}
+
+// Nested: a cache that has answered the first GET says nothing about a POST.
+func TestKeyOfAClientBehindACache(t *testing.T) {
+	inner, sent := scripted(failure(errReset), failure(errReset), failure(errReset), failure(errReset), status(200))
+	inner.IdempotencyKey, inner.RetryMax = NewIdempotencyKey, 2
+	below := &RoundTripper{Client: inner}
+	outer := &Client{RetryMax: 9, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		if req.Method == "GET" {
+			return respond(req, 200, "cached"), nil
+		}
+		return below.RoundTrip(req)
+	})}}
+	_, err := outer.Get("http://host/")
+	require.NoError(t, err)
+	_, err = outer.Post("http://host/", "", content)
+	require.NoError(t, err)
+	require.Len(t, sent.seen, 5)
+	for _, req := range sent.seen {
+		assert.Equal(t, sent.seen[0].Header.Get("Idempotency-Key"), req.Header.Get("Idempotency-Key"))
+	}
+}
+
+// A Client over net/http's Transport may be copied while it is in use; the race detector
+// judges.
+func TestClientMayBeCopiedInUse(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }))
+	defer server.Close()
+	client := &Client{RetryMax: 3, Backoff: noWait, HTTPClient: &http.Client{Transport: &http.Transport{}}}
+	defer client.CloseIdleConnections()
+	var calls sync.WaitGroup
+	for range 4 {
+		calls.Go(func() {
+			copied := *client
+			copied.RetryMax = 1
+			_, err := copied.Get(server.URL)
+			assert.Error(t, err)
+			_, err = client.Get(server.URL)
+			assert.Error(t, err)
+		})
+	}
+	calls.Wait()
 }

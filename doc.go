@@ -31,9 +31,10 @@
 //
 // A call ends with a response or an error. A response that the policy accepts is
 // returned with its body unread, unless [Client.BodyMax] or a response handler asks
-// for more, and the caller closes it as with net/http. When the call gives up the error is a [*GiveUpError], which says how
-// many attempts were made, why it ended, and what the last answer was; if
-// [Client.ErrorHandler] is set, its answer is the call's answer.
+// for more, and the caller closes it as with net/http. When the call gives up the
+// error is a [*GiveUpError], which says how many attempts were made, why it ended, and
+// what the last answer was; if [Client.ErrorHandler] is set, its answer is the call's
+// answer.
 //
 // # Limits
 //

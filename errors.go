@@ -22,7 +22,7 @@ type GiveUpError struct {
 	// URL is the request's URL as Client.RedactURL shows it.
 	URL string
 	// Attempts is how many attempts were made, at least 1 unless the body of
-	// the first could not be opened.
+	// the first could not be opened or read ahead.
 	Attempts int
 	// Elapsed is the time from the start of the call to its end, waits
 	// included.

@@ -124,7 +124,7 @@ func (t *hopTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.first = nil
 		return resp, nil
 	}
-	resp, err := t.rest.RoundTrip(req)
+	resp, err := roundTrip(t.rest, req)
 	t.answered = t.answered || resp != nil
 	return resp, err
 }
@@ -138,7 +138,8 @@ func roundTrip(rt http.RoundTripper, req *http.Request) (*http.Response, error) 
 			resp.Body.Close()
 		}
 		if record, ok := err.(tls.RecordHeaderError); ok && string(record.RecordHeader[:]) == "HTTP/" {
-			err = http.ErrSchemeMismatch
+			// Conn is there only if it was the server's first record.
+			err = mark(http.ErrSchemeMismatch, record.Conn != nil)
 		}
 		return nil, err
 	case resp == nil:

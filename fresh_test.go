@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -278,4 +280,56 @@ func TestNewClientPingsHTTP2Connections(t *testing.T) {
 		assert.Equal(t, 5*time.Second, rt.HTTP2.PingTimeout)
 		assert.True(t, rt.ForceAttemptHTTP2)
 	}
+}
+
+// Fresh connections: the one that timed out is not used again by this call, also when the
+// retry came to something else.
+func TestSuspectConnectionIsLeftForTheWholeCall(t *testing.T) {
+	var from []string
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from = append(from, r.RemoteAddr)
+		w.WriteHeader([]int{200, 408, 503, 200, 200}[len(from)-1])
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	client := &Client{RetryMax: 2, Backoff: noWait, HTTPClient: server.Client()}
+	for range 3 {
+		require.NoError(t, sends["Do"](client, mustRequest(t, server.URL)))
+	}
+	assert.Equal(t, from[0], from[1])
+	assert.NotEqual(t, from[0], from[2])
+	assert.NotEqual(t, from[0], from[3])
+	assert.Equal(t, from[0], from[4], "the next call")
+}
+
+// Fresh connections: the rest of a download that timed out comes over another one.
+func TestResumptionLeavesASuspectConnection(t *testing.T) {
+	var from []string
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from = append(from, r.RemoteAddr)
+		w.Header().Set("ETag", `"v1"`)
+		if len(from) > 1 {
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(testObject))
+			return
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(testObject)))
+		io.WriteString(w, testObject[:40])
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	hc := server.Client()
+	hc.Timeout = 300 * time.Millisecond
+	client := &Client{ResumeMax: 1, Backoff: noWait, HTTPClient: hc}
+	resp, err := client.Get(server.URL)
+	require.NoError(t, err)
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, testObject, string(data))
+	require.Len(t, from, 2)
+	assert.NotEqual(t, from[0], from[1])
 }

@@ -115,6 +115,9 @@ func (c *call) forResumption() *call {
 // ETag, a Last-Modified that is strong because it is at least a second older than the
 // response (RFC 9110 §8.8.2.2, §13.1.5).
 func strongValidator(resp *http.Response) string {
+	if repeated(resp, "ETag") || repeated(resp, "Last-Modified") {
+		return ""
+	}
 	if tag := resp.Header.Get("ETag"); tag != "" {
 		if len(tag) >= 2 && tag[0] == '"' && tag[len(tag)-1] == '"' {
 			return tag
@@ -136,13 +139,30 @@ func strongValidator(resp *http.Response) string {
 	return value
 }
 
+// repeated reports whether a header that has one value comes more than once, so that no
+// value of it can be relied on.
+func repeated(resp *http.Response, header string) bool {
+	return len(resp.Header.Values(header)) > 1
+}
+
 func identity(resp *http.Response) bool {
-	coding := resp.Header.Get("Content-Encoding")
-	return coding == "" || strings.EqualFold(coding, "identity")
+	for _, coding := range resp.Header.Values("Content-Encoding") {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			return false
+		}
+	}
+	return true
 }
 
 func noRanges(resp *http.Response) bool {
-	return strings.EqualFold(strings.TrimSpace(resp.Header.Get("Accept-Ranges")), "none")
+	for _, units := range resp.Header.Values("Accept-Ranges") {
+		for unit := range strings.SplitSeq(units, ",") {
+			if strings.EqualFold(strings.TrimSpace(unit), "none") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // singleRange reports whether a Range header asks for one range of bytes.
@@ -284,6 +304,9 @@ func (b *resumedBody) resume(cause error) error {
 	ctx, stop := context.WithCancel(b.call.ctx)
 	b.mu.Lock()
 	old, closed := b.body, b.closed
+	if !closed && ctx.Err() == nil {
+		b.body = http.NoBody // so that Close leaves the old one to this
+	}
 	b.stop = stop
 	b.mu.Unlock()
 	if closed {
@@ -357,6 +380,7 @@ func (b *resumedBody) fetch(ctx context.Context, cause error) (io.ReadCloser, er
 	}
 	call := *b.call
 	call.origin = b.request(ctx)
+	call.suspect = suspicious(nil, cause)
 	resp, err := call.do()
 	if err != nil {
 		if resp != nil {
@@ -410,6 +434,11 @@ func (b *resumedBody) accept(resp *http.Response) error {
 		return fmt.Errorf("%w: the server has no bytes from %d on", ErrRepresentationChanged, b.at)
 	default:
 		return statusError(resp)
+	}
+	for _, header := range []string{"ETag", "Last-Modified", "Content-Range"} {
+		if repeated(resp, header) {
+			return fmt.Errorf("the rest comes with more than one %s", header)
+		}
 	}
 	// Last-Modified may be left out of a 206 that ETag or Date would not be.
 	if tag := resp.Header.Get("ETag"); b.validator[0] == '"' && tag == "" {

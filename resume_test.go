@@ -13,7 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -341,6 +343,10 @@ func TestWhatCannotBeResumedIsLeftAlone(t *testing.T) {
 		"Last-Modified, Date malformed":       {server: []string{"ETag", "", "Last-Modified", "Mon, 14 Nov 1994 08:12:31 GMT", "Date", "today"}},
 		"Accept-Ranges: none":                 {server: []string{"Accept-Ranges", "none"}},
 		"Accept-Ranges: None":                 {server: []string{"Accept-Ranges", " None "}},
+		"two ETags":                           {bend: func(r *http.Response) { r.Header.Add("ETag", `"v2"`) }},
+		"Accept-Ranges: bytes and none":       {bend: func(r *http.Response) { r.Header["Accept-Ranges"] = []string{"bytes", "none"} }},
+		"Accept-Ranges: bytes, none":          {server: []string{"Accept-Ranges", "bytes, none"}},
+		"Content-Encoding: identity and gzip": {bend: func(r *http.Response) { r.Header["Content-Encoding"] = []string{"identity", "gzip"} }},
 		"Content-Encoding: gzip":              {server: []string{"Content-Encoding", "gzip"}},
 		"transparent gzip":                    {bend: func(resp *http.Response) { resp.Uncompressed, resp.ContentLength = true, -1 }},
 		"status 203":                          {bend: func(resp *http.Response) { resp.StatusCode = 203 }},
@@ -414,6 +420,9 @@ func TestWrongAnswerIsNeverSplicedIn(t *testing.T) {
 		"Content-Range, last beyond":         {answer: storeAnswer{bend: contentRange("bytes 40-100/*")}, text: "asked for the bytes up to 99, got those up to 100"},
 		"Content-Length too long":            {answer: storeAnswer{bend: func(r *http.Response) { r.ContentLength = 61 }}, text: "Content-Length 61 does not fit"},
 		"Content-Length too short":           {answer: storeAnswer{bend: func(r *http.Response) { r.ContentLength = 59 }}, text: "Content-Length 59 does not fit"},
+		"two Content-Ranges":                 {answer: storeAnswer{bend: func(r *http.Response) { r.Header.Add("Content-Range", "bytes 0-99/100") }}, text: "more than one Content-Range"},
+		"two ETags":                          {answer: storeAnswer{bend: func(r *http.Response) { r.Header.Add("ETag", `"v2"`) }}, text: "more than one ETag"},
+		"two Content-Encodings":              {answer: storeAnswer{bend: func(r *http.Response) { r.Header["Content-Encoding"] = []string{"identity", "gzip"} }}, text: "Content-Encoding"},
 		"another ETag":                       {answer: storeAnswer{bend: set("ETag", `"v2"`)}, changed: true, text: `instead of`},
 		"weak ETag of the same text":         {answer: storeAnswer{bend: set("ETag", `W/"v1"`)}, changed: true, text: `instead of`},
 		"no ETag":                            {answer: storeAnswer{bend: func(r *http.Response) { r.Header.Del("ETag") }}, text: `ETag`},
@@ -1095,6 +1104,51 @@ func TestNestedClientDoesNotMultiplyResumptions(t *testing.T) {
 	assert.Len(t, store.seen, 3)
 	store.assertClosed(t)
 }
+
+// Resumed downloads: an outer client that does not resume leaves it to the inner one.
+func TestNestedClientResumesWhereTheOuterDoesNot(t *testing.T) {
+	store := newStore(testObject)
+	store.answers = []storeAnswer{cutAt40}
+	outer := &Client{Backoff: noWait, HTTPClient: store.client(9).StandardClient()}
+	got, err := download(t, outer)
+	require.NoError(t, err)
+	assert.Equal(t, testObject, got)
+	assert.Len(t, store.seen, 2)
+	store.assertClosed(t)
+}
+
+// Resumed downloads: the body that broke off is closed once, also by a Close while the
+// rest is asked for.
+func TestBodyThatBrokeOffIsClosedOnce(t *testing.T) {
+	broken := &countedBody{Reader: io.MultiReader(strings.NewReader("0123"), iotest.ErrReader(errLost))}
+	asked := make(chan struct{})
+	client, _ := scripted(func(req *http.Request) (*http.Response, error) {
+		resp := respond(req, 200, "", "ETag", `"v1"`)
+		resp.Body, resp.ContentLength = broken, 10
+		return resp, nil
+	}, func(req *http.Request) (*http.Response, error) {
+		close(asked)
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	})
+	client.RetryMax, client.ResumeMax = 0, 1
+	resp, err := client.Get("http://host/")
+	require.NoError(t, err)
+	var closing sync.WaitGroup
+	closing.Go(func() { <-asked; resp.Body.Close() })
+	_, err = io.ReadAll(resp.Body)
+	assert.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+	closing.Wait()
+	resp.Body.Close()
+	assert.EqualValues(t, 1, broken.closes.Load())
+}
+
+type countedBody struct {
+	io.Reader
+	closes atomic.Int32
+}
+
+func (b *countedBody) Close() error { b.closes.Add(1); return nil }
 
 // Resumed downloads: a GET may have a body, and a resumption sends it again.
 func TestResumptionSendsTheBodyOfAGetAgain(t *testing.T) {

@@ -172,8 +172,15 @@ func unsentByType(err error) bool {
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") ||
 		errorIs[*net.DNSError](err) ||
 		errorIs[*tls.CertificateVerificationError](err) ||
-		plainHTTP(err) ||
+		notTLS(err) ||
 		refusedByPeer(err)
+}
+
+// notTLS reports whether the first thing that came from the server was no TLS. The error
+// for a later record is of the same type, but without the connection.
+func notTLS(err error) bool {
+	var record tls.RecordHeaderError
+	return errors.As(err, &record) && record.Conn != nil
 }
 
 // refusedByPeer reports whether an HTTP/2 server has said that it will not process the

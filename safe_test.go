@@ -992,6 +992,11 @@ func TestRedirectToARefusedDialIsNotUnsent(t *testing.T) {
 		assert.False(t, Unsent(err))
 		assert.Equal(t, []bool{false}, *unsent)
 		assert.EqualValues(t, 1, hits.Load())
+
+		_, err = client.StandardClient().Post(server.URL, "", strings.NewReader(content))
+		require.Error(t, err)
+		assert.False(t, Unsent(err), "each hop is a call, but the request was one")
+		assert.EqualValues(t, 2, hits.Load())
 		client.CloseIdleConnections()
 		server.Close()
 	}
@@ -1256,3 +1261,47 @@ func TestNewIdempotencyKeyIsARandomUUID(t *testing.T) {
 		assert.Len(t, got, want, "position %d", i)
 	}
 }
+
+// Safe writes: plain text from a server that has got the request over TLS. The error has
+// the same type as for a server that knows no TLS.
+func TestPlainTextAfterTheHandshakeIsNotUnsent(t *testing.T) {
+	config, trusting := testTLS(t)
+	config.MaxVersion = tls.VersionTLS12
+	var applied atomic.Int32
+	addr := listenRaw(t, func(conn net.Conn, _ int) {
+		readRequest(tls.Server(conn, config))
+		applied.Add(1)
+		io.WriteString(conn, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+	})
+	for name, policy := range map[string]CheckRetry{"default": DefaultRetryPolicy, "safe": SafeRetryPolicy} {
+		for _, jar := range []http.CookieJar{nil, noCookies{}} { // with one, http.Client sends
+			applied.Store(0)
+			client := &Client{CheckRetry: policy, HTTPClient: &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: trusting}}}
+			_, err := client.Post("https://"+addr, "", content)
+			require.ErrorIs(t, err, http.ErrSchemeMismatch)
+			assert.False(t, Unsent(err), name)
+			assert.EqualValues(t, 1, applied.Load())
+			client.CloseIdleConnections()
+		}
+	}
+}
+
+// Safe writes: a server that answers the handshake in plain text has not got the request,
+// as the error says by itself.
+func TestPlainTextInsteadOfAHandshakeIsUnsent(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	for _, jar := range []http.CookieJar{nil, noCookies{}} {
+		client := &Client{HTTPClient: &http.Client{Jar: jar, Transport: &http.Transport{}}}
+		_, err := client.Post("https"+strings.TrimPrefix(server.URL, "http"), "", content)
+		require.ErrorIs(t, err, http.ErrSchemeMismatch)
+		assert.True(t, Unsent(err))
+	}
+	assert.True(t, Unsent(tls.RecordHeaderError{Conn: &net.TCPConn{}}))
+	assert.False(t, Unsent(tls.RecordHeaderError{}), "a later record")
+}
+
+type noCookies struct{}
+
+func (noCookies) SetCookies(*url.URL, []*http.Cookie) {}
+func (noCookies) Cookies(*url.URL) []*http.Cookie     { return nil }

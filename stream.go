@@ -137,12 +137,14 @@ func (s *stream) hold() bool {
 	return !s.lost
 }
 
-// failed reports whether the source has given an error of its own, which it will give
-// to every attempt.
-func (s *stream) failed() bool {
+// failure is the error that the source has given, which it will give to every attempt.
+func (s *stream) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.end != nil && s.end != io.EOF
+	if s.end == io.EOF {
+		return nil
+	}
+	return s.end
 }
 
 // finish ends the call. One that is answered early may still be sending; otherwise
@@ -199,6 +201,8 @@ func (b *streamBody) replay(p []byte) (n int, err error, done bool) {
 	switch {
 	case s.newest != b:
 		return 0, errSuperseded, true
+	case b.closed && s.over:
+		return 0, http.ErrBodyReadAfterClose, true
 	case b.at.n < s.read:
 		n = s.kept.read(p, &b.at)
 		s.lost = s.lost || b.at.n > s.max

@@ -388,3 +388,41 @@ func TestReaderAtThatReturnsAWrongCount(t *testing.T) {
 type wrongReaderAt struct{ *strings.Reader }
 
 func (r wrongReaderAt) ReadAt(p []byte, _ int64) (int, error) { return len(p) + 1, nil }
+
+// Streams: a failure of the source is told, though the server's answer came first.
+func TestFailureOfTheSourceBehindAnAnswer(t *testing.T) {
+	boom := errors.New("disk failed")
+	client, _ := scripted(func(req *http.Request) (*http.Response, error) {
+		io.Copy(io.Discard, req.Body)
+		req.Body.Close()
+		return respond(req, 503, ""), nil
+	})
+	client.ReplayMax = 4
+	_, err := client.Post("http://host/", "", io.MultiReader(strings.NewReader(content), iotest.ErrReader(boom)))
+	var giveUp *GiveUpError
+	require.ErrorAs(t, err, &giveUp)
+	assert.Equal(t, ReasonBody, giveUp.Reason)
+	assert.ErrorIs(t, err, boom)
+	assert.Equal(t, 503, giveUp.Response.StatusCode)
+}
+
+// Streams: a transport that reads on after it has closed the body gets nothing of a source
+// that is closed.
+func TestReadAfterCloseDoesNotReachTheSource(t *testing.T) {
+	source := newOnceSource(strings.Repeat(content, 10))
+	var body io.ReadCloser
+	client, _ := scripted(func(req *http.Request) (*http.Response, error) {
+		body = req.Body
+		body.Close()
+		return respond(req, 200, ""), nil
+	})
+	client.ReplayMax = 4
+	_, err := client.Post("http://host/", "", source)
+	require.NoError(t, err)
+	assert.Equal(t, 1, source.closes)
+	before := source.read
+	n, err := body.Read(make([]byte, 100))
+	assert.Zero(t, n)
+	assert.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+	assert.Equal(t, before, source.read)
+}
