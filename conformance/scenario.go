@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -191,6 +192,8 @@ func (r Range) String() string {
 	return r.Min.String() + ".." + r.Max.String()
 }
 
+var plainURL = regexp.MustCompile(`http://((?:[^\s/@"]*@)?example\.com)`)
+
 // Load reads all scenarios for a runner, sorted by name. Over TLS they have https
 // in place of http in the URLs of their server.
 func Load(runner Runner) ([]*Scenario, error) {
@@ -205,7 +208,7 @@ func Load(runner Runner) ([]*Scenario, error) {
 			return nil, err
 		}
 		if runner == HTTPS || runner == HTTP2 {
-			data = []byte(strings.ReplaceAll(string(data), "http://example.com", "https://example.com"))
+			data = plainURL.ReplaceAll(data, []byte("https://$1"))
 		}
 		s, err := Parse(path.Base(name), data)
 		if err != nil {
