@@ -395,7 +395,7 @@ func (c *call) send(req *http.Request) (*http.Response, error) {
 	req = req.WithContext(limit.ctx)
 	resp, err := c.exchange(rt, req)
 	resp, err = limit.settle(c.complete(req, resp, err))
-	if err != nil && err == limit.expired() && c.follow {
+	if err != nil && err == limit.expired() {
 		err = c.urlError(req, err)
 	}
 	return resp, err
@@ -505,6 +505,9 @@ func (c *call) giveUp(resp *http.Response, s *stop) (*http.Response, error) {
 	}
 	if resp != nil && c.drained == nil {
 		holdLast(c.ctx, resp, c.lastBodyTime(s.reason))
+	}
+	if !c.follow {
+		s.err = c.bare(s.err)
 	}
 	return nil, &GiveUpError{
 		Method:      method(c.origin),

@@ -29,10 +29,7 @@ func (c *call) complete(req *http.Request, resp *http.Response, err error) (*htt
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		if c.follow {
-			return nil, c.urlError(req, err)
-		}
-		return nil, c.redactError(err)
+		return nil, c.urlError(req, err)
 	}
 	resp.Body = &keptBody{data: data.Bytes(), end: io.EOF}
 	return resp, nil

@@ -15,8 +15,13 @@ import (
 // refused.
 func (c *call) exchange(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
 	if !c.follow {
+		// A policy is told the same as of a Client's attempt. The http.Client around
+		// a RoundTripper adds its own layer, so this one is taken off in the end.
 		resp, err := roundTrip(rt, req)
-		return resp, c.redactError(err)
+		if err != nil {
+			err = c.urlError(req, err)
+		}
+		return resp, err
 	}
 	hc := c.client.httpClient()
 	hops := hopTransport{rest: rt}
@@ -92,6 +97,22 @@ func needsClient(hc *http.Client, req *http.Request) bool {
 func (c *call) urlError(req *http.Request, err error) error {
 	m := method(req)
 	return &url.Error{Op: m[:1] + strings.ToLower(m[1:]), URL: c.client.redact(req.URL), Err: c.redactError(err)}
+}
+
+// bare takes the layer of urlError off an error that a RoundTripper returns. An error that
+// names another URL keeps it.
+func (c *call) bare(err error) error {
+	switch outer := err.(type) {
+	case *url.Error:
+		if c.origin.URL != nil && outer.URL == c.client.redact(c.origin.URL) {
+			return outer.Err
+		}
+	case *stopError:
+		bare := *outer
+		bare.why, bare.last = c.bare(outer.why), c.bare(outer.last)
+		return &bare
+	}
+	return err
 }
 
 func (c *call) redactError(err error) error {

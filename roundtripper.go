@@ -33,7 +33,7 @@ func (rt *RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		resp = nil
 	}
-	return resp, err
+	return resp, call.bare(err)
 }
 
 // CloseIdleConnections closes the idle connections of the Client. It is what

@@ -219,3 +219,50 @@ func TestResponseCarriesItsRequest(t *testing.T) {
 	assert.Same(t, req, resp.Request)
 	assert.NotNil(t, resp.Body)
 }
+
+// Spec 4, RoundTripper: a policy, OnAttempt and an ErrorHandler are told what they are told
+// of a Client's attempt, a *url.Error; the caller gets one such layer.
+func TestRoundTripperTellsThePolicyAURLError(t *testing.T) {
+	for way, send := range sends {
+		client, sent := scripted(failure(errLost))
+		isURLError := func(where string, err error) {
+			outer, ok := err.(*url.Error)
+			if assert.True(t, ok, "%s, %s: %T", way, where, err) {
+				assert.Equal(t, "http://host/path", outer.URL)
+				assert.Equal(t, "Get", outer.Op)
+				assert.Equal(t, errLost, outer.Err)
+			}
+		}
+		client.CheckRetry = func(_ context.Context, _ *http.Response, err error) (bool, error) {
+			isURLError("policy", err)
+			return false, err
+		}
+		client.OnAttempt = func(a Attempt) { isURLError("OnAttempt", a.Err) }
+		err := send(client, mustRequest(t, "http://host/path"))
+		require.ErrorIs(t, err, errLost)
+		assert.Len(t, sent.seen, 1)
+		want := map[string]string{
+			"Do":             `GET http://host/path giving up after 1 attempt(s): Get "http://host/path": connection lost`,
+			"RoundTripper":   "giving up after 1 attempt(s): connection lost",
+			"StandardClient": `Get "http://host/path": giving up after 1 attempt(s): connection lost`,
+		}
+		assert.EqualError(t, err, want[way])
+
+		client.ErrorHandler = func(_ *http.Response, err error, _ int) (*http.Response, error) {
+			isURLError("ErrorHandler", err)
+			return nil, err
+		}
+		err = send(client, mustRequest(t, "http://host/path"))
+		switch way {
+		case "RoundTripper":
+			assert.Equal(t, errLost, err)
+		default:
+			assert.EqualError(t, err, `Get "http://host/path": connection lost`)
+		}
+	}
+
+	client, _ := scripted(status(503))
+	client.PrepareRetry = func(*http.Request) error { return &url.Error{Op: "Get", URL: "http://tokens/", Err: errLost} }
+	err := sends["RoundTripper"](client, mustRequest(t, "http://host/path"))
+	assert.ErrorContains(t, err, "http://tokens/", "of another request")
+}
