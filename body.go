@@ -157,6 +157,12 @@ func (r *Request) setBody(rawBody any) error {
 		return err
 	}
 	r.Body, r.GetBody, r.ContentLength = body, getBody, length
+	switch {
+	case body == nil && getBody != nil:
+		r.Body = &lazyBody{getBody: getBody}
+	case body == nil:
+		r.GetBody = noBody // so that a hook need not ask whether there is one
+	}
 	r.share()
 	return nil
 }
@@ -222,7 +228,7 @@ func (r *Request) WriteTo(w io.Writer) (int64, error) {
 	getBody := r.GetBody
 	if stream := r.oneShot(); stream != nil {
 		stream.allow(math.MaxInt64)
-		getBody = stream.open
+		getBody = stream.reader
 	}
 	body, err := open(getBody)
 	if err != nil {
@@ -236,7 +242,37 @@ func (r *Request) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (r *Request) hasBody() bool {
-	return r.GetBody != nil || r.Body != nil && r.Body != http.NoBody
+	return r.Body != nil && r.Body != http.NoBody
+}
+
+// lazyBody stands in the Body field for a body that every attempt opens by GetBody. It
+// opens it itself for a transport that is given the request without a call of this
+// package.
+type lazyBody struct {
+	getBody bodyFunc
+	body    io.ReadCloser // once it is read
+	err     error
+}
+
+// take reports that no attempt sends the stand-in.
+func (b *lazyBody) take() bool { return false }
+
+func (b *lazyBody) Read(p []byte) (int, error) {
+	if b.body == nil && b.err == nil {
+		b.body, b.err = open(b.getBody)
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.body.Read(p)
+}
+
+func (b *lazyBody) Close() error {
+	if b.body == nil {
+		b.err = http.ErrBodyReadAfterClose
+		return nil
+	}
+	return b.body.Close()
 }
 
 // bodyFunc is the type of http.Request.GetBody: it opens the body from its start.
@@ -260,14 +296,19 @@ func openBody(req *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if measured, ok := body.(*measuredBody); ok {
+		if r, ok := measured.source.(*rewindReader); ok {
+			r.claim()
+		}
+	}
 	req.Body = body
 	fitBody(req)
 	return nil
 }
 
 // needsFit reports whether fitBody has something to do. The first attempt of a
-// RoundTripper sends what it is given, where possible without a copy: there only what can
-// be told at no cost is looked at.
+// RoundTripper sends the bodies that http.NewRequest makes as they are, without a copy of
+// the request: unless check is set, what is in memory is taken to have its length.
 func needsFit(req *http.Request, check bool) bool {
 	switch body := req.Body.(type) {
 	case *measuredBody:
@@ -275,7 +316,8 @@ func needsFit(req *http.Request, check bool) bool {
 	case nil, *sectionBody, *memoryBody[[]byte], *memoryBody[string], *streamBody:
 		return false // cannot be shorter or longer than they say
 	}
-	return check && req.ContentLength > 0 && req.URL.Scheme == "https" && req.Body != http.NoBody
+	return req.ContentLength > 0 && req.URL.Scheme == "https" && req.Body != http.NoBody &&
+		(check || !inMemory(req.Body))
 }
 
 // fitBody makes the body of a request and its declared length fit. A ReaderFunc's length
@@ -480,43 +522,82 @@ func (b *sectionBody) Read(p []byte) (int, error) {
 func (b *sectionBody) Close() error { return nil }
 
 // rewind serves n bytes from offset at of a seeker that cannot be read at two
-// places at once. Only the newest reader may touch it: opening one waits for a
-// read that is under way and then shuts the older readers off, so that the
-// transport of an attempt that is over cannot take bytes from the next.
+// places at once. Opening a reader waits for a read that is under way and then shuts
+// off the reader that made it, so that the transport of an attempt that is over cannot
+// take bytes from the next. Within an attempt one that has not begun may begin when no
+// newer one is being read: a hook may look at a body through GetBody before it is sent.
 func rewind(source io.ReadSeeker, at, n int64) (bodyFunc, int64) {
 	if n == 0 {
 		return noBody, 0
 	}
-	shared := &rewindSource{source: source}
+	shared := &rewindSource{source: source, at: at}
 	return func() (io.ReadCloser, error) {
 		shared.mu.Lock()
 		defer shared.mu.Unlock()
-		if _, err := source.Seek(at, io.SeekStart); err != nil {
-			return nil, fmt.Errorf("rewinding the request body: %w", err)
+		if err := shared.rewind(); err != nil {
+			return nil, err
 		}
-		shared.newest = &rewindReader{shared: shared}
-		return &measuredBody{source: shared.newest, length: n}, nil
+		shared.active = nil
+		shared.opened++
+		return &measuredBody{source: &rewindReader{shared: shared, nth: shared.opened}, length: n}, nil
 	}, n
 }
 
 type rewindSource struct {
 	mu     sync.Mutex
 	source io.ReadSeeker
-	newest *rewindReader
+	at     int64
+	opened int           // readers so far
+	oldest int           // of the attempt that is made
+	active *rewindReader // the last to have begun
 }
 
-// rewindReader has no Close: a seeker given as a raw body stays open.
-type rewindReader struct{ shared *rewindSource }
+func (s *rewindSource) rewind() error {
+	if _, err := s.source.Seek(s.at, io.SeekStart); err != nil {
+		return fmt.Errorf("rewinding the request body: %w", err)
+	}
+	return nil
+}
+
+type rewindReader struct {
+	shared       *rewindSource
+	nth          int
+	begun, ended bool
+}
 
 var errSuperseded = errors.New("request body was rewound for a later attempt")
 
 func (r *rewindReader) Read(p []byte) (int, error) {
+	s := r.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other := s.active; other != r {
+		if r.begun || r.nth < s.oldest || other != nil && other.nth > r.nth && !other.ended {
+			return 0, errSuperseded
+		}
+		if err := s.rewind(); err != nil {
+			return 0, err
+		}
+		r.begun, s.active = true, r
+	}
+	n, err := s.source.Read(p)
+	r.ended = r.ended || err != nil
+	return n, err
+}
+
+// claim shuts off the readers opened before, which are those of earlier attempts.
+func (r *rewindReader) claim() {
 	r.shared.mu.Lock()
 	defer r.shared.mu.Unlock()
-	if r.shared.newest != r {
-		return 0, errSuperseded
-	}
-	return r.shared.source.Read(p)
+	r.shared.oldest = r.nth
+}
+
+// Close leaves the source open, which was given as a raw body.
+func (r *rewindReader) Close() error {
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	r.ended = true
+	return nil
 }
 
 // fromReaderFunc opens a body by calling fn, and measures it if it can be measured.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -505,4 +507,189 @@ func TestFileThatSeemsEmpty(t *testing.T) {
 	_, err = client.Post("http://host/", "", file)
 	require.Error(t, err)
 	assert.Equal(t, []string{string(want), string(want)}, got)
+}
+
+// Spec 2, hooks: one that looks at the body through GetBody, as a hook that signs does,
+// whether it closes what it gets or not.
+func TestHookMayLookAtTheBody(t *testing.T) {
+	for kind := range bodyKinds(t) {
+		for name, look := range map[string]func(io.ReadCloser){
+			"reads and closes it": func(b io.ReadCloser) { io.Copy(io.Discard, b); b.Close() },
+			"reads it":            func(b io.ReadCloser) { io.Copy(io.Discard, b) },
+			"reads some of it":    func(b io.ReadCloser) { b.Read(make([]byte, 3)); b.Close() },
+			"closes it":           func(b io.ReadCloser) { b.Close() },
+			"forgets it":          func(io.ReadCloser) {},
+		} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				raw := bodyKinds(t)[kind]
+				var got []string
+				client := &Client{RetryMax: 2, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+					data, err := io.ReadAll(req.Body)
+					got = append(got, string(data))
+					req.Body.Close()
+					return respond(req, 503, ""), err
+				})}}
+				client.RequestLogHook = func(_ Logger, req *http.Request, _ int) {
+					body, err := req.GetBody()
+					if assert.NoError(t, err) {
+						look(body)
+					}
+				}
+				_, err := client.Post("http://host/", "", raw)
+				require.Error(t, err)
+				assert.Equal(t, []string{content, content, content}, got)
+			})
+		}
+	}
+	client, sent := scripted(status(200))
+	client.RequestLogHook = func(_ Logger, req *http.Request, _ int) {
+		body, err := req.GetBody()
+		assert.NoError(t, err)
+		assert.Equal(t, http.NoBody, body, "of a request without a body")
+	}
+	_, err := client.Get("http://host/")
+	require.NoError(t, err)
+	assert.Nil(t, sent.seen[0].Body)
+}
+
+// Spec 3: a Body that is nil or http.NoBody is none, whatever GetBody has.
+func TestRequestWithoutABodySendsNone(t *testing.T) {
+	for way, send := range sends {
+		for _, none := range []io.ReadCloser{nil, http.NoBody} {
+			req, err := http.NewRequest("POST", "http://host/", strings.NewReader(content))
+			require.NoError(t, err)
+			req.Body, req.ContentLength = none, 0
+			var got []io.ReadCloser
+			client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+				got = append(got, req.Body)
+				return respond(req, 503, ""), nil
+			})}}
+			require.Error(t, send(client, req))
+			assert.Equal(t, []io.ReadCloser{none, none}, got, way)
+		}
+	}
+}
+
+// Spec 3: the request of a Request is one that net/http can send.
+func TestEmbeddedRequestCanBeSentByNetHTTP(t *testing.T) {
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		data, _ := io.ReadAll(r.Body)
+		got = append(got, string(data))
+	}))
+	defer server.Close()
+	for kind, raw := range bodyKinds(t) {
+		req, err := NewRequest("POST", server.URL, raw)
+		require.NoError(t, err)
+		got = nil
+		resp, err := server.Client().Do(req.Request)
+		require.NoError(t, err, kind)
+		resp.Body.Close()
+		assert.Equal(t, []string{content}, got, kind)
+
+		if req.GetBody == nil {
+			continue
+		}
+		req, err = NewRequest("POST", server.URL, bodyKinds(t)[kind])
+		require.NoError(t, err)
+		got = nil
+		for range 2 {
+			resp, err := (&RoundTripper{Client: &Client{HTTPClient: server.Client()}}).RoundTrip(req.Request)
+			require.NoError(t, err, kind)
+			resp.Body.Close()
+		}
+		assert.Equal(t, []string{content, content}, got, kind)
+	}
+}
+
+// trailing fills in a trailer when it ends, as a body that is hashed on its way does.
+type trailing struct {
+	io.Reader
+	trailer http.Header
+}
+
+func (b *trailing) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.trailer.Set("X-Sum", "42")
+	}
+	return n, err
+}
+
+func (b *trailing) Close() error { return nil }
+
+// Spec 3: trailers are sent by every attempt, also after a body that can be read once.
+func TestTrailersAreSent(t *testing.T) {
+	for way, send := range sends {
+		for _, oneShot := range []bool{false, true} {
+			for _, hook := range []bool{false, true} {
+				var got []string
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					io.Copy(io.Discard, r.Body)
+					if got = append(got, r.Trailer.Get("X-Sum")); len(got) == 1 {
+						w.WriteHeader(503)
+					}
+				}))
+				client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: server.Client()}
+				if hook {
+					client.RequestLogHook = func(Logger, *http.Request, int) {}
+				}
+				req := mustRequest(t, server.URL)
+				req.Method, req.Trailer = "POST", http.Header{"X-Sum": nil}
+				open := func() (io.ReadCloser, error) {
+					return &trailing{strings.NewReader(content), req.Trailer}, nil
+				}
+				req.Body, _ = open()
+				if !oneShot {
+					req.GetBody = open
+				}
+				require.NoError(t, send(client, req))
+				assert.Equal(t, []string{"42", "42"}, got, "%s, one-shot %t, hook %t", way, oneShot, hook)
+				server.Close()
+			}
+		}
+	}
+}
+
+// Spec 2, permanent errors: HTTP/2 leaves it to the server to find out that a body is
+// short, also for a RoundTripper, whose first attempt sends the body as it is given.
+func TestShortBodyOfARoundTripperOverHTTP2(t *testing.T) {
+	var whole atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err == nil {
+			whole.Add(1)
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	for way, send := range sends {
+		attempts := 0
+		client := &Client{RetryMax: 3, Backoff: noWait, HTTPClient: server.Client(), OnAttempt: func(Attempt) { attempts++ }}
+		req := mustRequest(t, server.URL)
+		req.Method, req.ContentLength = "POST", 100
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(plainReader{strings.NewReader(content)}), nil }
+		req.Body, _ = req.GetBody()
+		assert.ErrorIs(t, send(client, req), ErrBodyLength, way)
+		assert.Equal(t, 1, attempts, way)
+	}
+	assert.Zero(t, whole.Load())
+}
+
+// Spec 3: a body that http.Client opens for a redirect which is then not followed is closed.
+func TestBodyOpenedForARedirectThatIsNotFollowedIsClosed(t *testing.T) {
+	for _, code := range []int{307, 308} {
+		var readers []*closeCounter
+		client, _ := scripted(status(code, "Location", "/2"))
+		client.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		resp, err := client.Post("http://host/", "", ReaderFunc(func() (io.Reader, error) {
+			readers = append(readers, &closeCounter{Reader: strings.NewReader(content)})
+			return readers[len(readers)-1], nil
+		}))
+		require.NoError(t, err)
+		assert.Equal(t, code, resp.StatusCode)
+		for i, reader := range readers {
+			assert.Equal(t, 1, reader.closed, "reader %d of %d", i+1, len(readers))
+		}
+	}
 }

@@ -15,7 +15,7 @@ type call struct {
 	origin  *http.Request // what the caller asked for; never modified
 	handler ResponseHandlerFunc
 	follow  bool    // redirects, as http.Client does; a RoundTripper does not
-	spent   bool    // origin.Body was sent by an earlier call
+	spent   bool    // GetBody opens the body of every attempt, the first one's too
 	stream  *stream // of a one-shot origin.Body, else nil
 	resumes bool    // the reading of another call's answer
 
@@ -203,13 +203,13 @@ func (c *call) readAhead() *stop {
 	}
 	c.stream.allow(c.client.replayMax())
 	if c.outer != nil { // and may have done so, up to the last byte it may keep
-		c.origin = c.stream.attach(c.origin)
+		c.attachStream()
 		return nil
 	}
 	err := c.stream.readAhead(ctx)
 	switch {
 	case err == nil:
-		c.origin = c.stream.attach(c.origin)
+		c.attachStream()
 		return nil
 	case c.ctx.Err() != nil:
 		return c.interrupted(&outcome{})
@@ -219,6 +219,10 @@ func (c *call) readAhead() *stop {
 		return &stop{ReasonNotReplayable, err}
 	}
 	return &stop{ReasonBody, fmt.Errorf("reading the request body: %w", err)}
+}
+
+func (c *call) attachStream() {
+	c.origin, c.spent = c.stream.attach(c.origin), true
 }
 
 // epoch is where the clock of now starts.
@@ -244,11 +248,12 @@ func (c *call) nextRequest() (*http.Request, *stop) {
 		c.seen.trace = new(sendTrace)
 		ctx = c.seen.trace.attach(ctx)
 	}
-	open := req.GetBody != nil && (retry || c.spent || req.Body == nil)
+	open := (retry || c.spent) && req.GetBody != nil && req.Body != nil && req.Body != http.NoBody
 	given := !open && needsFit(req, c.follow)
 	switch {
 	case c.mayChange(retry):
 		req = req.Clone(ctx)
+		req.Trailer = c.origin.Trailer // which the body fills in when it is sent
 	case ctx != c.ctx || open || given:
 		req = req.WithContext(ctx)
 	}
@@ -283,7 +288,7 @@ func (c *call) mayChange(retry bool) bool {
 
 // attempt sends one request and has the outcome judged.
 func (c *call) attempt(req *http.Request) (o outcome) {
-	if !c.journal.silent() {
+	if c.attempts == 1 && !c.journal.silent() { // those that follow are announced by logRetry
 		c.journal.sending(req, c.client.redact(req.URL))
 	}
 	if hook := c.client.RequestLogHook; hook != nil {
@@ -392,9 +397,17 @@ func (c *call) send(req *http.Request) (*http.Response, error) {
 		resp, err := c.exchange(rt, req)
 		return c.complete(req, resp, err)
 	}
-	req = req.WithContext(limit.ctx)
-	resp, err := c.exchange(rt, req)
-	resp, err = limit.settle(c.complete(req, resp, err))
+	limited := req.WithContext(limit.ctx)
+	resp, err := c.exchange(rt, limited)
+	resp, err = limit.settle(c.complete(limited, resp, err))
+	if resp != nil && resp.Request != nil && resp.Request.Context() == limit.ctx {
+		// The limit ends with the body; the request may be asked for its context later.
+		if resp.Request == limited {
+			resp.Request = req
+		} else {
+			resp.Request = resp.Request.WithContext(req.Context())
+		}
+	}
 	if err != nil && err == limit.expired() {
 		err = c.urlError(req, err)
 	}
@@ -509,6 +522,7 @@ func (c *call) giveUp(resp *http.Response, s *stop) (*http.Response, error) {
 	if !c.follow {
 		s.err = c.bare(s.err)
 	}
+	s.err = c.redactError(s.err)
 	return nil, &GiveUpError{
 		Method:      method(c.origin),
 		URL:         c.client.redact(c.origin.URL),

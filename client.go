@@ -1,6 +1,7 @@
 package retryablehttp
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -55,8 +56,8 @@ type Client struct {
 	// is an error of the call. Nil logs nothing. URLs are redacted.
 	Logger any
 
-	// RetryWaitMin and RetryWaitMax are what Backoff is given. They are used as
-	// they are, except that 0 for both means 1 s and 30 s when Backoff is nil.
+	// RetryWaitMin and RetryWaitMax are what Backoff is given, as they are. Only when
+	// Backoff is nil does 0 mean 1 s and 30 s.
 	RetryWaitMin time.Duration
 	RetryWaitMax time.Duration
 
@@ -129,7 +130,8 @@ type Client struct {
 	// no body is resumed.
 	ResumeMax int
 
-	// RedactURL shows a URL in errors and log lines. It must not modify the URL.
+	// RedactURL shows a URL in errors and log lines. It must not modify the URL. It is
+	// also asked about URLs in the texts of errors, which it may have shown before.
 	// Nil means: the password as "xxxxx", query values and fragment as
 	// "REDACTED".
 	RedactURL func(*url.URL) string
@@ -291,9 +293,7 @@ func (c *Client) backoff(attempts int, resp *http.Response) time.Duration {
 	backoff, lo, hi := c.Backoff, c.RetryWaitMin, c.RetryWaitMax
 	if backoff == nil {
 		backoff = ExponentialJitterBackoff
-		if lo == 0 && hi == 0 {
-			lo, hi = defaultRetryWaitMin, defaultRetryWaitMax
-		}
+		lo, hi = cmp.Or(lo, defaultRetryWaitMin), cmp.Or(hi, defaultRetryWaitMax)
 	}
 	return atLeastZero(backoff(lo, hi, attempts-1, resp))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -533,6 +534,72 @@ func TestDrainingNeverDelaysTheRetry(t *testing.T) {
 	}
 }
 
+// Spec 4, draining: at most 64 KiB, and the end of a body of just so many is found.
+func TestDrainingReadsAtMost64KiB(t *testing.T) {
+	for _, tc := range []struct{ size, read int }{{1 << 20, 64 << 10}, {64 << 10, 64 << 10}} {
+		body := &countingBody{Reader: plainReader{io.LimitReader(zeroReader{}, int64(tc.size))}}
+		client, _ := scripted(func(req *http.Request) (*http.Response, error) {
+			resp := respond(req, 503, "")
+			resp.Body, resp.ContentLength = body, -1
+			return resp, nil
+		}, status(200))
+		client.Backoff = func(time.Duration, time.Duration, int, *http.Response) time.Duration { return 10 * time.Millisecond }
+		_, err := client.Get("http://host/")
+		require.NoError(t, err)
+		body.mu.Lock()
+		assert.Equal(t, tc.read, body.read)
+		body.mu.Unlock()
+	}
+}
+
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) { return len(p), nil }
+
+type countingBody struct {
+	io.Reader
+	mu   sync.Mutex
+	read int
+}
+
+func (b *countingBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read += n
+	return n, err
+}
+
+func (b *countingBody) Close() error { return nil }
+
+// Spec 4, connection pool: error bodies of just 64 KiB, without a Content-Length, cost no
+// connection.
+func TestBodyOf64KiBKeepsItsConnection(t *testing.T) {
+	var conns atomic.Int32
+	hits := 0
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if hits++; hits%2 == 1 {
+			w.WriteHeader(503)
+			w.Write(make([]byte, 64<<10))
+		}
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	client := &Client{RetryMax: 1, HTTPClient: server.Client()}
+	client.Backoff = func(time.Duration, time.Duration, int, *http.Response) time.Duration { return 50 * time.Millisecond }
+	for range 3 {
+		resp, err := client.Get(server.URL)
+		require.NoError(t, err)
+		resp.Body.Close()
+	}
+	assert.EqualValues(t, 1, conns.Load())
+}
+
 // Spec 4, draining: at most 64 KiB. Spec 2, the body that was drained for a retry that
 // never came is readable.
 func TestDrainedBodyIsKeptForTheErrorHandler(t *testing.T) {
@@ -824,7 +891,7 @@ func TestAttemptTimeout(t *testing.T) {
 	})
 	t.Run("does not cut the reading of the body", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			client, _ := scripted(func(req *http.Request) (*http.Response, error) {
+			client, sent := scripted(func(req *http.Request) (*http.Response, error) {
 				resp := respond(req, 200, "")
 				resp.Body = newSlowBody(time.Second, 10)
 				return resp, nil
@@ -836,7 +903,16 @@ func TestAttemptTimeout(t *testing.T) {
 			require.NoError(t, err)
 			assert.Len(t, data, 10)
 			require.NoError(t, resp.Body.Close())
-			assert.ErrorIs(t, resp.Request.Context().Err(), context.Canceled, "nothing of the attempt is left")
+			assert.ErrorIs(t, sent.seen[0].Context().Err(), context.Canceled, "nothing of the attempt is left")
+			assert.NoError(t, resp.Request.Context().Err(), "the next request may be made with it")
+
+			client, _ = scripted(status(302, "Location", "/2"), status(200))
+			client.AttemptTimeout = time.Second
+			resp, err = client.Get("http://host/")
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			assert.Equal(t, "/2", resp.Request.URL.Path)
+			assert.NoError(t, resp.Request.Context().Err(), "of a hop")
 		})
 	})
 	t.Run("leaves a switched protocol writable", func(t *testing.T) {

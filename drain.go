@@ -114,12 +114,10 @@ func (d *drain) readSome() (bool, error) {
 	}
 	room := d.kept[len(d.kept):min(cap(d.kept), drainMax)]
 	if len(room) == 0 {
-		// Full. One more byte tells whether this was the end of the body,
-		// which the connection must have seen to be reused.
-		n, err := d.body.Read(make([]byte, 1))
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return n == 0 && !d.abandoned, err
+		// Full. A connection must have seen the end of the body to be reused; reading
+		// nothing finds the end that is next.
+		_, err := d.body.Read(room)
+		return false, err
 	}
 	n, err := d.body.Read(room)
 	d.mu.Lock()

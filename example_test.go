@@ -266,7 +266,6 @@ func ExampleClient_logger() {
 	// Output:
 	// level=DEBUG msg="performing request" method=GET url="http://host/things?key=REDACTED"
 	// level=DEBUG msg="retrying request" method=GET url="http://host/things?key=REDACTED" status=503 remaining=4
-	// level=DEBUG msg="performing request" method=GET url="http://host/things?key=REDACTED"
 	// 200 GET ""
 }
 

@@ -48,16 +48,22 @@ func (c *call) exchange(rt http.RoundTripper, req *http.Request) (*http.Response
 func (c *call) followHops(hc *http.Client, hops hopTransport, req *http.Request) (*http.Response, error) {
 	follower := *hc
 	follower.Transport = &hops
-	resp, err := follower.Do(closedOnce(req))
+	req, opened := closedOnce(req)
+	resp, err := follower.Do(req)
+	if last := *opened; last != nil && resp != nil && keepsBody(resp.StatusCode) {
+		last.Close() // http.Client opened it for a redirect that it does not follow
+	}
 	c.seen.answered = hops.answered
 	return resp, c.redactError(err)
 }
 
 // closedOnce gives a copy of a request whose bodies are closed once: http.Client, when it
-// follows a redirect, closes what the transport has closed already.
-func closedOnce(req *http.Request) *http.Request {
+// follows a redirect, closes what the transport has closed already. The one that was
+// opened last is told, nil if none was.
+func closedOnce(req *http.Request) (*http.Request, *io.ReadCloser) {
+	opened := new(io.ReadCloser)
 	if req.Body == nil || req.Body == http.NoBody {
-		return req
+		return req, opened
 	}
 	copied := *req
 	copied.Body = &onceCloser{ReadCloser: req.Body}
@@ -67,10 +73,11 @@ func closedOnce(req *http.Request) *http.Request {
 			if err != nil || body == http.NoBody {
 				return body, err
 			}
-			return &onceCloser{ReadCloser: body}, nil
+			*opened = &onceCloser{ReadCloser: body}
+			return *opened, nil
 		}
 	}
-	return &copied
+	return &copied, opened
 }
 
 type onceCloser struct {
@@ -129,6 +136,11 @@ func isRedirect(status int) bool {
 		return true
 	}
 	return false
+}
+
+// keepsBody reports whether a redirect has the request's body sent again.
+func keepsBody(status int) bool {
+	return status == http.StatusTemporaryRedirect || status == http.StatusPermanentRedirect
 }
 
 // hopTransport is the transport of the hops of one attempt. It starts with the first

@@ -46,26 +46,20 @@ func TestLogLines(t *testing.T) {
 		"Printf": {log.New(&out, "", 0), []string{
 			"[DEBUG] GET http://host/",
 			"[DEBUG] GET http://host/ (status: 503): retrying in 2s (2 left)",
-			"[DEBUG] GET http://host/",
 			`[ERR] GET http://host/ request failed: Get "http://host/": lost`,
 			"[DEBUG] GET http://host/: retrying in 2s (1 left)",
-			"[DEBUG] GET http://host/",
 		}},
 		"leveled": {leveledOnly{lines(&out)}, []string{
 			`level=DEBUG msg="performing request" method=GET url=http://host/`,
 			`level=DEBUG msg="retrying request" request="GET http://host/ (status: 503)" timeout=2s remaining=2`,
-			`level=DEBUG msg="performing request" method=GET url=http://host/`,
 			`level=ERROR msg="request failed" error="Get \"http://host/\": lost" method=GET url=http://host/`,
 			`level=DEBUG msg="retrying request" request="GET http://host/" timeout=2s remaining=1`,
-			`level=DEBUG msg="performing request" method=GET url=http://host/`,
 		}},
 		"slog": {lines(&out), []string{
 			`level=DEBUG msg="performing request" method=GET url=http://host/`,
 			`level=DEBUG msg="retrying request" method=GET url=http://host/ status=503 timeout=2s remaining=2`,
-			`level=DEBUG msg="performing request" method=GET url=http://host/`,
 			`level=ERROR msg="request failed" error="Get \"http://host/\": lost" method=GET url=http://host/`,
 			`level=DEBUG msg="retrying request" method=GET url=http://host/ timeout=2s remaining=1`,
-			`level=DEBUG msg="performing request" method=GET url=http://host/`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

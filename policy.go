@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -120,10 +121,16 @@ func certificateError(err error) bool {
 // alert, and nothing else, as its text.
 func certificateAlert(err error) bool {
 	var op *net.OpError
-	if !errors.As(err, &op) || op.Op != "remote error" || op.Err == nil {
+	var alert tls.AlertError
+	var text string
+	switch {
+	case errors.As(err, &alert):
+		text = alert.Error()
+	case errors.As(err, &op) && op.Op == "remote error" && op.Err != nil:
+		text = op.Err.Error()
+	default:
 		return false
 	}
-	text := op.Err.Error()
 	for _, alert := range certificateAlerts {
 		if text == alert.Error() {
 			return true
@@ -154,23 +161,33 @@ func plainHTTP(err error) bool {
 
 // invalidRequest reports whether net/http refused to send the request as it is.
 // Where net/http gives such an error a type, that decides. Most have none and
-// are known by how their text begins; only the innermost error is looked at,
+// are known by how their text begins; only innermost errors are looked at,
 // whose beginning is always net/http's own words and never a piece of a URL.
 func invalidRequest(err error) bool {
-	if errorIs[url.InvalidHostError](err) || errorIs[url.EscapeError](err) {
+	var addr *net.AddrError
+	if errorIs[url.InvalidHostError](err) || errorIs[url.EscapeError](err) ||
+		errors.As(err, &addr) && addr.Err == "invalid port" {
 		return true
 	}
-	for {
-		if parse, ok := err.(*url.Error); ok && parse.Op == "parse" {
-			return true
+	return saysInvalid(err)
+}
+
+func saysInvalid(err error) bool {
+	if parse, ok := err.(*url.Error); ok && parse.Op == "parse" {
+		return true
+	}
+	switch outer := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := outer.Unwrap(); inner != nil {
+			return saysInvalid(inner)
 		}
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			break
-		}
-		err = inner
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(outer.Unwrap(), saysInvalid)
 	}
 	text := err.Error()
+	if strings.HasPrefix(text, "stopped after ") && strings.HasSuffix(text, " redirects") {
+		return true
+	}
 	for _, words := range invalidRequestWords {
 		if strings.HasPrefix(text, words) {
 			return true

@@ -213,3 +213,28 @@ func TestMatchedWordsCannotComeFromTheURL(t *testing.T) {
 		assert.Equal(t, 2, attempts, strings.TrimSpace(words))
 	}
 }
+
+// Spec 2, permanent errors, as a policy that is called by others gets them.
+func TestDefaultRetryPolicyByErrorAlone(t *testing.T) {
+	_, portErr := (&http.Client{}).Get("http://host:99999/")
+	require.Error(t, portErr)
+	for _, err := range []error{
+		&url.Error{Op: "Get", URL: "http://host/", Err: errors.New("stopped after 10 redirects")},
+		&url.Error{Op: "Get", URL: "http://host/", Err: tls.AlertError(42)},
+		portErr,
+		errors.Join(errors.New("context"), errors.New("http: ContentLength=10 with Body length 5")),
+	} {
+		retry, policyErr := DefaultRetryPolicy(t.Context(), nil, err)
+		assert.False(t, retry, err)
+		assert.NoError(t, policyErr)
+	}
+	for _, err := range []error{
+		&url.Error{Op: "Get", URL: "http://stopped after 10 redirects", Err: errors.New("connection lost")},
+		tls.AlertError(80),
+		errors.Join(errors.New("one"), errors.New("two")),
+		&net.AddrError{Err: "no suitable address found"},
+	} {
+		retry, _ := DefaultRetryPolicy(t.Context(), nil, err)
+		assert.True(t, retry, err)
+	}
+}

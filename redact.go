@@ -26,6 +26,9 @@ func redactURL(u *url.URL) string {
 			shown.User = url.UserPassword(u.User.Username(), "xxxxx")
 		}
 	}
+	if i := strings.LastIndexByte(u.Opaque, '@'); i >= 0 { // http:user:password@host
+		shown.Opaque = "xxxxx" + u.Opaque[i:]
+	}
 	shown.RawQuery = redactQuery(u.RawQuery)
 	if u.Fragment != "" {
 		shown.Fragment, shown.RawFragment = redacted, ""
@@ -80,7 +83,7 @@ func redactText(text string, redact func(*url.URL) string) string {
 }
 
 // A URL that is quoted, as *url.Error does it, is taken whole, blanks and all.
-var urlLike = regexp.MustCompile(`"(?:[^"\\]|\\.)*[?@#](?:[^"\\]|\\.)*"|//[^\s"'<>/]*@[^\s"'<>]*|[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+|[^\s"'<>?]*\?[^\s"'<>]*=[^\s"'<>]*`)
+var urlLike = regexp.MustCompile(`"(?:[^"\\]|\\.)*[?@#](?:[^"\\]|\\.)*"|//[^\s"/]*@[^\s"]*|[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"]+|[^\s"'<>?]*\?[^\s"]*=[^\s"]*`)
 
 // redactUnparsable shows of a text that should have been a URL what cannot hold a
 // secret: the scheme, and the rest only as far as it has no userinfo and no query.
@@ -134,7 +137,9 @@ func redactError(err error, redact func(*url.URL) string) error {
 
 func redactedURLError(err *url.Error, redact func(*url.URL) string) *url.Error {
 	shown := redactUnparsable(err.URL)
-	if u, parseErr := url.Parse(err.URL); parseErr == nil {
+	if u, parseErr := url.Parse(err.URL); parseErr == nil && u.Scheme == "" {
+		shown = err.URL // a RedactURL has shown it already; a URL that was sent has a scheme
+	} else if parseErr == nil {
 		shown = redact(u)
 	}
 	cause := err.Err

@@ -29,6 +29,7 @@ func TestRedactURL(t *testing.T) {
 		"http://user:@host/":                       "http://user:xxxxx@host/",
 		"https://ghp_token@host/":                  "https://xxxxx@host/",
 		"http://host/#access_token=secret":         "http://host/#REDACTED",
+		"http:user:secret@host/path?a=b":           "http:xxxxx@host/path?a=REDACTED",
 		"http://host/a%2Fb%20c?x=%00":              "http://host/a%2Fb%20c?x=REDACTED",
 		"http://user:p%40ss@[::1]:8080/x?y=z#frag": "http://user:xxxxx@[::1]:8080/x?y=REDACTED#REDACTED",
 		"": "",
@@ -45,7 +46,7 @@ func TestRedactURL(t *testing.T) {
 // Spec 4, secrets: no part of the library shows one, whatever fails.
 func TestNoSecretInErrorsAndLogLines(t *testing.T) {
 	const target = "http://user:hunter2@host/path?token=hunter2&x=hunter2#hunter2"
-	nested := errors.New(`proxy said: http://a:hunter2@b/?c=hunter2 and /d?e=hunter2 to "http://f/?g=h hunter2"`)
+	nested := errors.New(`of http://host/?q=it's-hunter2 and http://host/?q=<hunter2> the proxy said: http://a:hunter2@b/?c=hunter2 and /d?e=hunter2 to "http://f/?g=h hunter2"`)
 	for name, transport := range map[string]roundTripFunc{
 		"status":   func(req *http.Request) (*http.Response, error) { return respond(req, 503, ""), nil },
 		"error":    func(*http.Request) (*http.Response, error) { return nil, nested },
@@ -82,6 +83,13 @@ func TestNoSecretInErrorsAndLogLines(t *testing.T) {
 				_, err := client.Get(target)
 				require.Error(t, err)
 				seen := []error{err}
+				client.CheckRetry, client.PrepareRetry = nil, func(*http.Request) error {
+					return fmt.Errorf("token: %w", &url.Error{Op: "Get", URL: target, Err: nested})
+				}
+				_, err = client.Get(target)
+				require.Error(t, err)
+				seen = append(seen, err)
+				client.PrepareRetry = nil
 				if _, err = (&RoundTripper{Client: client}).RoundTrip(mustRequest(t, target)); err != nil {
 					seen = append(seen, err)
 				}

@@ -25,6 +25,9 @@ func (rt *RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errNilRequest
 	}
 	call := call{client: rt.client(), origin: req}
+	if ours, ok := req.Body.(interface{ take() bool }); ok { // a Request's
+		call.spent = !ours.take()
+	}
 	if oneShot(req) {
 		call.stream = newStream(req.Body, req.ContentLength)
 	}

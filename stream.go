@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"sync"
 )
 
@@ -20,23 +21,27 @@ const defaultReplayMax = 1 << 20
 // kept, as long as that is not more than max, so that the next attempt can send it
 // again and go on from there.
 //
-// The readers of successive attempts share the source, and only the newest has a say.
-// A read that an older one still has under way when it is shut off is not lost: its
-// bytes are kept for the next.
+// The readers of successive attempts share the source, and those of an attempt that is
+// over have no say. Within an attempt there may be several, when a hook looks at the
+// body before it is sent, or a redirect sends it again: the last one to have started
+// reads on, and opening another shuts it off. A read that is still under way then is not
+// lost: its bytes are kept for the next.
 type stream struct {
 	source *measuredBody
 
 	turn sync.Mutex // held to read from source
 
-	mu     sync.Mutex // guards the rest; never held while reading or closing source
-	max    int64
-	kept   chunks
-	read   int64 // from source, so far
-	lost   bool  // an attempt has taken more than may be kept
-	end    error // why there is no more to read: io.EOF or a failure
-	newest *streamBody
-	over   bool // the call is; its newest reader may still be sending
-	closed bool // source is, or is about to be
+	mu      sync.Mutex // guards the rest; never held while reading or closing source
+	max     int64
+	kept    chunks
+	read    int64       // from source, so far
+	lost    bool        // an attempt has taken more than may be kept
+	end     error       // why there is no more to read: io.EOF or a failure
+	attempt int         // whose readers have a say
+	open    int         // readers of the attempt that are not closed
+	active  *streamBody // the last of them to have started reading
+	over    bool        // the call is; a reader may still be sending
+	closed  bool        // source is, or is about to be
 }
 
 // newStream makes a stream of a body whose declared length is 0 if it is unknown.
@@ -47,10 +52,14 @@ func newStream(body io.ReadCloser, length int64) *stream {
 	return &stream{source: &measuredBody{source: body, length: length}}
 }
 
-// oneShot reports whether r has a body that can be sent only once.
+// oneShot reports whether r has a body that can be sent only once: there is no GetBody,
+// or that of a request that was made without a body and was given one since.
 func oneShot(r *http.Request) bool {
-	return r.Body != nil && r.Body != http.NoBody && r.GetBody == nil
+	return r.Body != nil && r.Body != http.NoBody &&
+		(r.GetBody == nil || reflect.ValueOf(r.GetBody).Pointer() == noBodyFunc)
 }
+
+var noBodyFunc = reflect.ValueOf(noBody).Pointer()
 
 // allow lets maxKept bytes be kept, unless more were allowed before.
 func (s *stream) allow(maxKept int64) {
@@ -64,10 +73,10 @@ func (s *stream) attach(r *http.Request) *http.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	copied := *r
-	copied.Body, copied.GetBody = nil, s.open
-	if s.end == io.EOF {
+	copied.Body, copied.GetBody = &lazyBody{getBody: s.reader}, s.reader
+	if s.end == io.EOF && len(r.Trailer) == 0 { // trailers go out in chunks only
 		if copied.ContentLength = s.read; s.read == 0 {
-			copied.GetBody = noBody
+			copied.Body, copied.GetBody = http.NoBody, noBody
 		}
 	}
 	return &copied
@@ -76,10 +85,11 @@ func (s *stream) attach(r *http.Request) *http.Request {
 // readAhead reads as much as may be kept, so that a body that is no longer is known
 // whole. When ctx is done it stops waiting for a source that has nothing to give.
 func (s *stream) readAhead(ctx context.Context) error {
-	body, err := s.open()
+	body, err := s.reader()
 	if err != nil {
 		return err
 	}
+	defer body.Close()
 	body.(*streamBody).ahead = true
 	if ctx.Done() == nil {
 		return s.fill(body)
@@ -118,23 +128,33 @@ func (s *stream) fill(body io.Reader) error {
 	return nil
 }
 
-// open gives a reader of the whole body and shuts the older ones off. It is a bodyFunc.
-func (s *stream) open() (io.ReadCloser, error) {
+// reader gives a reader of the whole body. It is a bodyFunc.
+func (s *stream) reader() (io.ReadCloser, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lost || s.closed && s.end == nil {
-		return nil, fmt.Errorf("%w: %d bytes of it have been read", ErrNotReplayable, s.read)
+		return nil, s.gone()
 	}
-	s.newest = &streamBody{stream: s}
-	return s.newest, nil
+	s.active = nil
+	s.open++
+	return &streamBody{stream: s, attempt: s.attempt}, nil
+}
+
+func (s *stream) gone() error {
+	return fmt.Errorf("%w: %d bytes of it have been read", ErrNotReplayable, s.read)
 }
 
 // hold shuts all readers off, before a retry, and reports whether there can be one.
 func (s *stream) hold() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.newest = nil
+	s.shutOff()
 	return !s.lost
+}
+
+func (s *stream) shutOff() {
+	s.attempt++
+	s.open, s.active = 0, nil
 }
 
 // failure is the error that the source has given, which it will give to every attempt.
@@ -153,9 +173,9 @@ func (s *stream) finish(answered bool) {
 	s.mu.Lock()
 	s.over = true
 	if !answered {
-		s.newest = nil
+		s.shutOff()
 	}
-	unread := s.newest == nil || s.newest.closed
+	unread := s.open == 0
 	s.mu.Unlock()
 	if unread {
 		s.close()
@@ -173,12 +193,15 @@ func (s *stream) close() error {
 	return s.source.Close()
 }
 
-// streamBody is the body of one attempt.
+// streamBody is a body of one attempt.
 type streamBody struct {
-	stream *stream
-	ahead  bool     // reads ahead, for no attempt
-	at     position // guarded by stream.mu, as is closed
-	closed bool
+	stream  *stream
+	attempt int
+	ahead   bool // reads ahead, for no attempt
+
+	at      position // guarded by stream.mu, as are the rest
+	started bool
+	closed  bool
 }
 
 func (b *streamBody) Read(p []byte) (int, error) {
@@ -199,10 +222,15 @@ func (b *streamBody) replay(p []byte) (n int, err error, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.newest != b:
+	case s.attempt != b.attempt || b.started && s.active != b:
 		return 0, errSuperseded, true
 	case b.closed && s.over:
 		return 0, http.ErrBodyReadAfterClose, true
+	}
+	b.started, s.active = true, b
+	switch {
+	case s.lost && b.at.n < s.read:
+		return 0, s.gone(), true
 	case b.at.n < s.read:
 		n = s.kept.read(p, &b.at)
 		s.lost = s.lost || b.at.n > s.max
@@ -221,7 +249,7 @@ func (b *streamBody) advance(p []byte) (int, error) {
 	s.mu.Lock()
 	s.read += int64(n)
 	s.end = err
-	current := s.newest == b
+	current := s.active == b
 	if s.lost = s.lost || s.read > s.max && current && !b.ahead; s.lost {
 		s.kept = chunks{}
 		b.at.n = s.read
@@ -244,8 +272,11 @@ func (b *streamBody) advance(p []byte) (int, error) {
 func (b *streamBody) Close() error {
 	s := b.stream
 	s.mu.Lock()
+	if !b.closed && s.attempt == b.attempt {
+		s.open--
+	}
 	b.closed = true
-	last := s.over && s.newest == b
+	last := s.over && s.attempt == b.attempt && s.open == 0
 	s.mu.Unlock()
 	if last {
 		return s.close()

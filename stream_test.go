@@ -255,7 +255,7 @@ func TestLateReadOfAnEarlierAttemptIsKept(t *testing.T) {
 	reader, writer := io.Pipe()
 	s := newStream(reader, 0)
 	s.allow(4)
-	old, err := s.open()
+	old, err := s.reader()
 	require.NoError(t, err)
 	late := make(chan error)
 	go func() {
@@ -267,7 +267,7 @@ func TestLateReadOfAnEarlierAttemptIsKept(t *testing.T) {
 		s.turn.Unlock()
 	}
 	require.True(t, s.hold())
-	current, err := s.open()
+	current, err := s.reader()
 	require.NoError(t, err)
 	go func() {
 		writer.Write([]byte("0123456789"))
@@ -411,12 +411,11 @@ func TestFailureOfTheSourceBehindAnAnswer(t *testing.T) {
 func TestReadAfterCloseDoesNotReachTheSource(t *testing.T) {
 	source := newOnceSource(strings.Repeat(content, 10))
 	var body io.ReadCloser
-	client, _ := scripted(func(req *http.Request) (*http.Response, error) {
+	client := &Client{ReplayMax: 4, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
 		body = req.Body
 		body.Close()
 		return respond(req, 200, ""), nil
-	})
-	client.ReplayMax = 4
+	})}}
 	_, err := client.Post("http://host/", "", source)
 	require.NoError(t, err)
 	assert.Equal(t, 1, source.closes)
@@ -425,4 +424,59 @@ func TestReadAfterCloseDoesNotReachTheSource(t *testing.T) {
 	assert.Zero(t, n)
 	assert.ErrorIs(t, err, http.ErrBodyReadAfterClose)
 	assert.Equal(t, before, source.read)
+}
+
+// Spec 3: readers of one body that can be read at one place only. The one of an earlier
+// attempt gets nothing, begun or not; nor does one that has begun once another is opened.
+func TestReadersOfAnAttemptThatIsOver(t *testing.T) {
+	opened, length := rewind(struct{ io.ReadSeeker }{strings.NewReader(content)}, 0, int64(len(content)))
+	s := newStream(io.NopCloser(strings.NewReader(content)), length)
+	s.allow(10)
+	attempt := func(open bodyFunc) (io.Reader, error) {
+		req := mustRequest(t, "http://host/")
+		req.GetBody = open
+		err := openBody(req)
+		return req.Body, err
+	}
+	for kind, open := range map[string]bodyFunc{"seeker": opened, "stream": s.reader} {
+		first, err := attempt(open)
+		require.NoError(t, err)
+		begun, err := open()
+		require.NoError(t, err)
+		n, err := begun.Read(make([]byte, 3))
+		require.NoError(t, err)
+		require.Equal(t, 3, n)
+		_, err = open()
+		require.NoError(t, err)
+		_, err = begun.Read(make([]byte, 3))
+		assert.Equal(t, errSuperseded, err, kind)
+
+		if kind == "stream" {
+			require.True(t, s.hold())
+		}
+		second, err := attempt(open)
+		require.NoError(t, err)
+		_, err = first.Read(make([]byte, 3))
+		assert.Equal(t, errSuperseded, err, kind)
+		got, err := io.ReadAll(second)
+		require.NoError(t, err)
+		assert.Equal(t, content, string(got), kind)
+	}
+}
+
+// Streamed bodies: one that a hook has read beyond what is kept is not sent in part.
+func TestStreamThatAHookHasReadIsNotSentInPart(t *testing.T) {
+	client, _ := scripted(status(200))
+	client.ReplayMax = 10
+	client.RequestLogHook = func(_ Logger, req *http.Request, _ int) {
+		body, err := req.GetBody()
+		require.NoError(t, err)
+		io.Copy(io.Discard, body)
+	}
+	client.HTTPClient.Transport = roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		_, err := io.ReadAll(req.Body)
+		return nil, err
+	})
+	_, err := client.Post("http://host/", "", newOnceSource(content))
+	assert.ErrorIs(t, err, ErrNotReplayable)
 }
