@@ -16,8 +16,8 @@ import (
 
 // Request is an [http.Request] whose body can be sent again. Everything that holds
 // for the embedded request holds here; only the body is different: where the kind of
-// body permits it, it is behind GetBody, and each attempt gets a reader of its own. (Bytes
-// in memory have their first reader in the Body field as well.)
+// body permits it, it is behind GetBody, and each attempt gets a reader of its own. (The
+// Body field serves those who send the embedded request without this package.)
 //
 // Such a Request may be sent again, also at the same time, unless its body is an
 // [io.ReadSeeker] that is no [io.ReaderAt]: that one can be read at one place only, and the
