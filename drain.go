@@ -22,10 +22,11 @@ const (
 	// the call waits, so it is shorter when the wait is.
 	drainTime = 100 * time.Millisecond
 
-	// drainGrace is how long the reading may take even when the wait is shorter:
-	// about what it takes to pass a body that has arrived from one goroutine to the
-	// other. Without it, a retry that does not wait could never reuse its connection.
-	drainGrace = time.Millisecond
+	// drainGrace is how long the reading may take even when the wait is shorter, and
+	// again for as long as more arrives in it, up to drainGraceMax. Without it, a retry
+	// that does not wait could never reuse its connection.
+	drainGrace    = 2 * time.Millisecond
+	drainGraceMax = 10 * time.Millisecond
 
 	// urgentBodyTime is how long the body of the last response may take when the
 	// call is to end at once.
@@ -138,6 +139,13 @@ func (d *drain) abandon() {
 	go d.body.Close()
 }
 
+// arrived is how much has been read so far.
+func (d *drain) arrived() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.kept)
+}
+
 // keep makes what was read the body of resp.
 func (d *drain) keep(resp *http.Response) {
 	if d == nil {
@@ -209,12 +217,20 @@ func pause(ctx context.Context, resp *http.Response, wait time.Duration) *drain 
 	timer := time.NewTimer(first)
 	defer timer.Stop()
 	if d != nil {
-		select {
-		case <-d.done:
-		case <-timer.C:
-			d.abandon()
-		case <-ctx.Done():
-			return d
+		for arrived := 0; ; {
+			select {
+			case <-d.done:
+			case <-timer.C:
+				if n := d.arrived(); wait < drainGrace && n > arrived && time.Since(began) < drainGraceMax {
+					arrived = n
+					timer.Reset(drainGrace)
+					continue
+				}
+				d.abandon()
+			case <-ctx.Done():
+				return d
+			}
+			break
 		}
 		if wait -= time.Since(began); wait <= 0 {
 			return d
