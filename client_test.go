@@ -507,11 +507,11 @@ func TestDrainingNeverDelaysTheRetry(t *testing.T) {
 		"arrives within the wait":       {time.Second, time.Millisecond, 50, time.Second, 50 * time.Millisecond},
 		"longer than 100 ms":            {time.Second, time.Millisecond, 4096, time.Second, 100 * time.Millisecond},
 		"longer than the wait":          {50 * time.Millisecond, 100 * time.Millisecond, 4096, 50 * time.Millisecond, 50 * time.Millisecond},
-		"stalls, and the wait is short": {2 * time.Millisecond, time.Hour, 1, 2 * time.Millisecond, 2 * time.Millisecond},
-		"stalls, and there's no wait":   {0, time.Hour, 1, 2 * time.Millisecond, 2 * time.Millisecond},
+		"stalls, and the wait is short": {5 * time.Millisecond, time.Hour, 1, 5 * time.Millisecond, 5 * time.Millisecond},
+		"stalls, and there's no wait":   {0, time.Hour, 1, 5 * time.Millisecond, 5 * time.Millisecond},
 		"arrives, and there's none":     {0, 100 * time.Microsecond, 3, 300 * time.Microsecond, 300 * time.Microsecond},
-		"comes slowly, there's none":    {0, 400 * time.Microsecond, 10, 4 * time.Millisecond, 4 * time.Millisecond},
-		"comes slowly, short wait":      {2 * time.Millisecond, 400 * time.Microsecond, 10, 2 * time.Millisecond, 2 * time.Millisecond},
+		"comes slowly, there's none":    {0, 700 * time.Microsecond, 10, 7 * time.Millisecond, 7 * time.Millisecond},
+		"comes slowly, short wait":      {5 * time.Millisecond, 700 * time.Microsecond, 10, 5 * time.Millisecond, 5 * time.Millisecond},
 		"comes too slowly":              {0, 400 * time.Microsecond, 100, 10 * time.Millisecond, 10 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,7 @@ const (
 	// drainGrace is how long the reading may take even when the wait is shorter, and
 	// again for as long as more arrives in it, up to drainGraceMax. Without it, a retry
 	// that does not wait could never reuse its connection.
-	drainGrace    = 2 * time.Millisecond
+	drainGrace    = 5 * time.Millisecond
 	drainGraceMax = 10 * time.Millisecond
 
 	// urgentBodyTime is how long the body of the last response may take when the
