@@ -25,6 +25,10 @@ type settings struct {
 	// or as soon after as the library can be told to.
 	Retries int
 
+	// Keep is how much of a body that can be read once may be kept, for libraries that
+	// do not keep all of it by themselves.
+	Keep int64
+
 	// ObeyRetryAfter leaves the waiting to what the library does by itself with a
 	// Retry-After header.
 	ObeyRetryAfter bool

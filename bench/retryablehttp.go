@@ -20,6 +20,7 @@ func newOurs(rt http.RoundTripper, s settings) *retryablehttp.Client {
 	c := retryablehttp.NewClient()
 	c.HTTPClient = &http.Client{Transport: rt}
 	c.RetryMax = s.Retries
+	c.ReplayMax = s.Keep
 	if !s.ObeyRetryAfter {
 		c.RetryWaitMin, c.RetryWaitMax = 0, 0
 	}
