@@ -249,32 +249,42 @@ func (r *Request) hasBody() bool {
 
 // lazyBody stands in the Body field for a body that every attempt opens by GetBody. It
 // opens it itself for a transport that is given the request without a call of this
-// package.
+// package. As with other bodies, Close may be called while Read is under way.
 type lazyBody struct {
 	getBody bodyFunc
-	body    io.ReadCloser // once it is read
-	err     error
+
+	mu   sync.Mutex    // not held while reading
+	body io.ReadCloser // once it is read
+	err  error         // instead of a body
 }
 
 // take reports that no attempt sends the stand-in.
 func (b *lazyBody) take() bool { return false }
 
 func (b *lazyBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
 	if b.body == nil && b.err == nil {
 		b.body, b.err = open(b.getBody)
 	}
-	if b.err != nil {
-		return 0, b.err
+	body, err := b.body, b.err
+	b.mu.Unlock()
+	if err != nil {
+		return 0, err
 	}
-	return b.body.Read(p)
+	return body.Read(p)
 }
 
 func (b *lazyBody) Close() error {
-	if b.body == nil {
+	b.mu.Lock()
+	body := b.body
+	if body == nil {
 		b.err = http.ErrBodyReadAfterClose
+	}
+	b.mu.Unlock()
+	if body == nil {
 		return nil
 	}
-	return b.body.Close()
+	return body.Close()
 }
 
 // bodyFunc is the type of http.Request.GetBody: it opens the body from its start.
@@ -562,9 +572,10 @@ func (s *rewindSource) rewind() error {
 }
 
 type rewindReader struct {
-	shared       *rewindSource
-	nth          int
-	begun, ended bool
+	shared *rewindSource
+	nth    int
+	begun  bool
+	ended  atomic.Bool
 }
 
 var errSuperseded = errors.New("request body was rewound for a later attempt")
@@ -574,7 +585,7 @@ func (r *rewindReader) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.active; other != r {
-		if r.begun || r.nth < s.oldest || other != nil && other.nth > r.nth && !other.ended {
+		if r.begun || r.nth < s.oldest || other != nil && other.nth > r.nth && !other.ended.Load() {
 			return 0, errSuperseded
 		}
 		if err := s.rewind(); err != nil {
@@ -583,7 +594,9 @@ func (r *rewindReader) Read(p []byte) (int, error) {
 		r.begun, s.active = true, r
 	}
 	n, err := s.source.Read(p)
-	r.ended = r.ended || err != nil
+	if err != nil {
+		r.ended.Store(true)
+	}
 	return n, err
 }
 
@@ -594,11 +607,10 @@ func (r *rewindReader) claim() {
 	r.shared.oldest = r.nth
 }
 
-// Close leaves the source open, which was given as a raw body.
+// Close leaves the source open, which was given as a raw body, and does not wait for a
+// read that is under way.
 func (r *rewindReader) Close() error {
-	r.shared.mu.Lock()
-	defer r.shared.mu.Unlock()
-	r.ended = true
+	r.ended.Store(true)
 	return nil
 }
 

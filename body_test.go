@@ -670,3 +670,59 @@ func TestBodyOpenedForARedirectThatIsNotFollowedIsClosed(t *testing.T) {
 		}
 	}
 }
+
+// Spec 3: Close may be called while Read is under way, and does not wait for it. The race
+// detector judges, too.
+func TestCloseDoesNotWaitForARead(t *testing.T) {
+	for name, wrap := range map[string]func(*blockedSeeker) io.ReadCloser{
+		"a Request's Body": func(s *blockedSeeker) io.ReadCloser {
+			req, err := NewRequest("POST", "http://host/", s)
+			require.NoError(t, err)
+			return req.Body
+		},
+		"an attempt's body": func(s *blockedSeeker) io.ReadCloser {
+			req, err := NewRequest("POST", "http://host/", s)
+			require.NoError(t, err)
+			body, err := req.GetBody()
+			require.NoError(t, err)
+			return body
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seeker := &blockedSeeker{strings.NewReader(content), make(chan struct{}), make(chan struct{})}
+			body := wrap(seeker)
+			closed := make(chan struct{})
+			var readers sync.WaitGroup
+			readers.Go(func() { body.Read(make([]byte, 10)) })
+			<-seeker.reading
+			readers.Go(func() {
+				body.Close()
+				close(closed)
+			})
+			select {
+			case <-closed:
+			case <-time.After(10 * time.Second):
+				t.Error("Close waits")
+			}
+			close(seeker.free)
+			readers.Wait()
+		})
+	}
+	req, err := NewRequest("POST", "http://host/", &blockedSeeker{Seeker: strings.NewReader(content)})
+	require.NoError(t, err)
+	require.NoError(t, req.Body.Close())
+	_, err = req.Body.Read(make([]byte, 10))
+	assert.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+}
+
+// blockedSeeker tells when it is read, and goes on when free is closed.
+type blockedSeeker struct {
+	io.Seeker
+	reading, free chan struct{}
+}
+
+func (s *blockedSeeker) Read([]byte) (int, error) {
+	close(s.reading)
+	<-s.free
+	return 0, io.EOF
+}
