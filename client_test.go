@@ -1093,3 +1093,23 @@ func TestPostFormAndHead(t *testing.T) {
 	resp.Body.Close()
 	assert.Equal(t, "HEAD", resp.Header.Get("X-Got"))
 }
+
+// RetryWaitMin and RetryWaitMax have their defaults each by itself, where Backoff is nil.
+func TestDefaultWaitsEachByItself(t *testing.T) {
+	for _, tc := range []struct{ min, max, least, most time.Duration }{
+		{0, 0, time.Second, 30 * time.Second},
+		{3 * time.Second, 0, 3 * time.Second, 30 * time.Second},
+		{0, 200 * time.Millisecond, 200 * time.Millisecond, 200 * time.Millisecond},
+		{0, 2 * time.Second, time.Second, 2 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			client, _ := scripted(status(503), status(200))
+			client.Backoff, client.RetryWaitMin, client.RetryWaitMax = nil, tc.min, tc.max
+			start := time.Now()
+			_, err := client.Get("http://host/")
+			require.NoError(t, err)
+			assert.GreaterOrEqual(t, time.Since(start), tc.least)
+			assert.LessOrEqual(t, time.Since(start), tc.most)
+		})
+	}
+}

@@ -610,4 +610,5 @@ func TestClientMayBeCopiedInUse(t *testing.T) {
 		})
 	}
 	calls.Wait()
+	assert.Zero(t, client.nests, "nothing of the client is written to")
 }
