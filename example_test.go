@@ -2,6 +2,7 @@ package retryablehttp_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,10 +19,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
+	"testing/iotest"
 	"time"
 
 	"github.com/a0b132ce/retryablehttp"
-	"github.com/a0b132ce/retryablehttp/retrytest"
 )
 
 // flaky starts a server that answers status to the first n requests, and from then
@@ -689,9 +693,59 @@ func ExampleAttemptNumber() {
 	// 200 GET ""
 }
 
-// script makes a quick client whose attempts come out as the steps say.
-func script(steps ...retrytest.Step) (*retryablehttp.Client, *retrytest.Transport) {
-	service := retrytest.NewTransport(steps...)
+// A step says what happens to one attempt on a scripted transport.
+type step struct {
+	read int64 // bytes of the request's body to read; 0 means all of it
+	err  error // the attempt's error, if it has no response
+
+	status int // 0 means 200
+	header http.Header
+	body   string
+	cut    int // if positive, reading the body fails with errReset after so many bytes
+}
+
+var (
+	errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	errReset   = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+)
+
+// scripted is an http.RoundTripper that performs its steps in order and repeats the last.
+type scripted struct {
+	steps    []step
+	attempts []http.Header // the header of each attempt so far
+}
+
+func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
+	now := s.steps[min(len(s.attempts), len(s.steps)-1)]
+	s.attempts = append(s.attempts, req.Header.Clone())
+	if req.Body != nil {
+		defer req.Body.Close()
+		if _, err := io.CopyN(io.Discard, req.Body, cmp.Or(now.read, math.MaxInt64)); err != nil && err != io.EOF {
+			return nil, err
+		}
+	}
+	if now.err != nil {
+		return nil, now.err
+	}
+	resp := &http.Response{
+		StatusCode:    cmp.Or(now.status, http.StatusOK),
+		Header:        now.header.Clone(),
+		Body:          io.NopCloser(strings.NewReader(now.body)),
+		ContentLength: int64(len(now.body)),
+		Request:       req,
+	}
+	if resp.Header == nil {
+		resp.Header = http.Header{}
+	}
+	if now.cut > 0 {
+		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(now.body[:now.cut]), iotest.ErrReader(errReset)))
+	}
+	return resp, nil
+}
+
+// script returns a quick client and its transport, which performs the steps.
+func script(steps ...step) (*retryablehttp.Client, *scripted) {
+	service := &scripted{steps: steps}
 	client := quick()
 	client.HTTPClient = &http.Client{Transport: service}
 	return client, service
@@ -700,18 +754,18 @@ func script(steps ...retrytest.Step) (*retryablehttp.Client, *retrytest.Transpor
 // A POST whose connection breaks may have been acted on, so it is not sent again. One
 // that found nobody listening is, and so is one that was refused with a Retry-After.
 func ExampleSafeRetryPolicy() {
-	client, service := script(retrytest.Step{Fault: retrytest.Reset})
+	client, service := script(step{err: errReset})
 	client.CheckRetry = retryablehttp.SafeRetryPolicy
 	_, err := client.Post("http://host/orders", "text/plain", "one, please")
 	var giveUp *retryablehttp.GiveUpError
 	if errors.As(err, &giveUp) {
-		fmt.Println("reset:", giveUp.Reason, len(service.Attempts()))
+		fmt.Println("reset:", giveUp.Reason, len(service.attempts))
 	}
 
 	client, service = script(
-		retrytest.Step{Fault: retrytest.Refuse},
-		retrytest.Step{Status: 503, Header: http.Header{"Retry-After": {"0"}}},
-		retrytest.Step{Status: 201},
+		step{err: errRefused},
+		step{status: 503, header: http.Header{"Retry-After": {"0"}}},
+		step{status: 201},
 	)
 	client.CheckRetry = retryablehttp.SafeRetryPolicy
 	resp, err := client.Post("http://host/orders", "text/plain", "one, please")
@@ -719,7 +773,7 @@ func ExampleSafeRetryPolicy() {
 		log.Panic(err)
 	}
 	resp.Body.Close()
-	fmt.Println("refused twice:", resp.StatusCode, len(service.Attempts()))
+	fmt.Println("refused twice:", resp.StatusCode, len(service.attempts))
 	// Output:
 	// reset: not retryable 1
 	// refused twice: 201 3
@@ -727,12 +781,18 @@ func ExampleSafeRetryPolicy() {
 
 // An error does not say by itself whether the server may have acted.
 func ExampleUnsent() {
-	for _, fault := range []retrytest.Fault{retrytest.Refuse, retrytest.Reset} {
-		client, _ := script(retrytest.Step{Fault: fault})
+	for _, fault := range []struct {
+		name string
+		err  error
+	}{
+		{"refuse", errRefused},
+		{"reset", errReset},
+	} {
+		client, _ := script(step{err: fault.err})
 		client.RetryMax = 0
 		client.CheckRetry = retryablehttp.SafeRetryPolicy
 		_, err := client.Post("http://host/orders", "text/plain", "one, please")
-		fmt.Printf("%s: %t\n", fault, retryablehttp.Unsent(err))
+		fmt.Printf("%s: %t\n", fault.name, retryablehttp.Unsent(err))
 	}
 	// Output:
 	// refuse: true
@@ -743,8 +803,8 @@ func ExampleUnsent() {
 // order.
 func ExampleNewIdempotencyKey() {
 	client, service := script(
-		retrytest.Step{Fault: retrytest.Reset},
-		retrytest.Step{Status: 201},
+		step{err: errReset},
+		step{status: 201},
 	)
 	client.CheckRetry = retryablehttp.SafeRetryPolicy
 	client.IdempotencyKey = retryablehttp.NewIdempotencyKey
@@ -753,15 +813,15 @@ func ExampleNewIdempotencyKey() {
 		log.Panic(err)
 	}
 	resp.Body.Close()
-	attempts := service.Attempts()
-	first, second := attempts[0].Header.Get("Idempotency-Key"), attempts[1].Header.Get("Idempotency-Key")
+	attempts := service.attempts
+	first, second := attempts[0].Get("Idempotency-Key"), attempts[1].Get("Idempotency-Key")
 	fmt.Println(resp.StatusCode, len(first), first == second)
 	// Output: 201 36 true
 }
 
 // A key that means something to both sides, instead of a random one.
 func ExampleClient_idempotencyKey() {
-	client, service := script(retrytest.Step{Status: 201})
+	client, service := script(step{status: 201})
 	client.IdempotencyKey = func(req *http.Request) string {
 		return "shop-7" + req.URL.Path
 	}
@@ -770,7 +830,7 @@ func ExampleClient_idempotencyKey() {
 		log.Panic(err)
 	}
 	resp.Body.Close()
-	fmt.Println(service.Attempts()[0].Header.Get("Idempotency-Key"))
+	fmt.Println(service.attempts[0].Get("Idempotency-Key"))
 	// Output: shop-7/orders/12
 }
 
@@ -778,18 +838,18 @@ func ExampleClient_idempotencyKey() {
 func ExampleClient_replayMax() {
 	send := func(readBeforeTheReset int64) {
 		client, service := script(
-			retrytest.Step{Read: readBeforeTheReset, Fault: retrytest.Reset},
-			retrytest.Step{},
+			step{read: readBeforeTheReset, err: errReset},
+			step{},
 		)
 		client.ReplayMax = 64 << 10
 		source := io.LimitReader(zeros{}, 4<<20)
 		resp, err := client.Post("http://host/", "application/octet-stream", source)
 		if err != nil {
-			fmt.Println(errors.Is(err, retryablehttp.ErrNotReplayable), len(service.Attempts()))
+			fmt.Println(errors.Is(err, retryablehttp.ErrNotReplayable), len(service.attempts))
 			return
 		}
 		resp.Body.Close()
-		fmt.Println(resp.StatusCode, len(service.Attempts()))
+		fmt.Println(resp.StatusCode, len(service.attempts))
 	}
 	send(16 << 10)
 	send(2 << 20)
@@ -810,18 +870,18 @@ func (zeros) Read(p []byte) (int, error) {
 // its caller does not notice.
 func ExampleClient_resumeMax() {
 	client, service := script(
-		retrytest.Step{Header: http.Header{"Etag": {`"1"`}}, Body: "hello, world", Fault: retrytest.Reset, After: 7},
-		retrytest.Step{
-			Status: http.StatusPartialContent,
-			Header: http.Header{"Etag": {`"1"`}, "Content-Range": {"bytes 7-11/12"}},
-			Body:   "world",
+		step{header: http.Header{"Etag": {`"1"`}}, body: "hello, world", cut: 7},
+		step{
+			status: http.StatusPartialContent,
+			header: http.Header{"Etag": {`"1"`}, "Content-Range": {"bytes 7-11/12"}},
+			body:   "world",
 		},
 	)
 	client.ResumeMax = 5
 	resp, err := client.Get("http://host/file")
 	show(nil, resp, err)
-	second := service.Attempts()[1]
-	fmt.Println(second.Header.Get("Range"), second.Header.Get("If-Range"))
+	second := service.attempts[1]
+	fmt.Println(second.Get("Range"), second.Get("If-Range"))
 	// Output:
 	// 200 hello, world
 	// bytes=7-11 "1"
@@ -831,8 +891,8 @@ func ExampleClient_resumeMax() {
 // of the old one, and nothing of the new one is added to it.
 func ExampleResumeError() {
 	client, _ := script(
-		retrytest.Step{Header: http.Header{"Etag": {`"1"`}}, Body: "hello, world", Fault: retrytest.Reset, After: 7},
-		retrytest.Step{Header: http.Header{"Etag": {`"2"`}}, Body: "good-bye"},
+		step{header: http.Header{"Etag": {`"1"`}}, body: "hello, world", cut: 7},
+		step{header: http.Header{"Etag": {`"2"`}}, body: "good-bye"},
 	)
 	client.ResumeMax = 5
 	resp, err := client.Get("http://host/file")
@@ -851,13 +911,13 @@ func ExampleResumeError() {
 // A short answer that breaks off is a failed attempt, not an error of the reader's.
 func ExampleClient_bodyMax() {
 	client, service := script(
-		retrytest.Step{Body: `{"n": 7}`, Fault: retrytest.Reset, After: 3},
-		retrytest.Step{Body: `{"n": 7}`},
+		step{body: `{"n": 7}`, cut: 3},
+		step{body: `{"n": 7}`},
 	)
 	client.BodyMax = 1 << 20
 	resp, err := client.Get("http://host/")
 	show(nil, resp, err)
-	fmt.Println(len(service.Attempts()))
+	fmt.Println(len(service.attempts))
 	// Output:
 	// 200 {"n": 7}
 	// 2
@@ -865,20 +925,20 @@ func ExampleClient_bodyMax() {
 
 // One call that is not to be retried, by a client that retries.
 func ExampleWithRetryMax() {
-	client, service := script(retrytest.Step{Status: 503, Times: retrytest.Forever})
+	client, service := script(step{status: 503})
 	ctx := retryablehttp.WithRetryMax(context.Background(), 0)
 	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, "http://host/", nil)
 	if err != nil {
 		log.Panic(err)
 	}
 	_, err = client.Do(req)
-	fmt.Println(err, len(service.Attempts()))
+	fmt.Println(err, len(service.attempts))
 	// Output: GET http://host/ giving up after 1 attempt(s) 1
 }
 
 // Another policy for the calls of a context, here through an http.Client.
 func ExampleWithCheckRetry() {
-	client, service := script(retrytest.Step{Status: 502})
+	client, service := script(step{status: 502})
 	ctx := retryablehttp.WithCheckRetry(context.Background(), retryablehttp.SafeRetryPolicy)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://host/", strings.NewReader("one, please"))
 	if err != nil {
@@ -889,19 +949,19 @@ func ExampleWithCheckRetry() {
 		log.Panic(err)
 	}
 	resp.Body.Close()
-	fmt.Println(resp.StatusCode, len(service.Attempts()))
+	fmt.Println(resp.StatusCode, len(service.attempts))
 	// Output: 502 1
 }
 
 // A client that gets its transport from a program that retries already: the attempts do
 // not multiply.
 func ExampleRoundTripper_nested() {
-	inner, service := script(retrytest.Step{Status: 503, Times: retrytest.Forever})
+	inner, service := script(step{status: 503})
 	inner.RetryMax = 4
 	outer := quick()
 	outer.RetryMax = 4
 	outer.HTTPClient = inner.StandardClient()
 	_, err := outer.Get("http://host/")
-	fmt.Println(err, len(service.Attempts()))
+	fmt.Println(err, len(service.attempts))
 	// Output: GET http://host/ giving up after 5 attempt(s) 5
 }
