@@ -328,7 +328,9 @@ func TestTransportIsSafeForManyGoroutines(t *testing.T) {
 	assert.Zero(t, transport.OpenBodies())
 }
 
-func TestTransportExample(t *testing.T) { testThreeFailures(t) }
+// The tests of the example.
+func TestStockSurvivesAnOutage(t *testing.T) { testStockSurvivesAnOutage(t) }
+func TestStockGivesUp(t *testing.T)          { testStockGivesUp(t) }
 
 func TestTransportHeaderIsCanonical(t *testing.T) {
 	client := &http.Client{Transport: retrytest.NewTransport(retrytest.Step{Header: http.Header{"ETag": {`"a"`}}})}
