@@ -1,4 +1,4 @@
-package retryablehttp_test
+package faults_test
 
 import (
 	"crypto/sha256"
@@ -16,8 +16,8 @@ import (
 	"github.com/a0b132ce/retryablehttp/retrytest"
 )
 
-// Spec 3, HTTP/2 re-sends work for every kind of body. A refused stream and one above
-// a GOAWAY were not processed, so net/http sends them again on its own, from GetBody.
+// The server has not processed a stream that it refused or that a GOAWAY excludes.
+// net/http sends such a request again by itself, with a body from GetBody.
 func TestFaultHTTP2ResendsEveryKindOfBody(t *testing.T) {
 	content := randomBytes(300_000)
 	for _, kind := range faultBodies(t, content) {
@@ -44,7 +44,7 @@ func TestFaultHTTP2ResendsEveryKindOfBody(t *testing.T) {
 	}
 }
 
-// Spec 4, StandardClient, RoundTripper.
+// net/http sends the requests of StandardClient again in the same way.
 func TestFaultHTTP2ResendsTheBodyOfAStandardRequest(t *testing.T) {
 	content := string(randomBytes(300_000))
 	for _, fault := range []retrytest.Fault{retrytest.RefuseStream, retrytest.GoAway} {
@@ -64,7 +64,7 @@ func TestFaultHTTP2ResendsTheBodyOfAStandardRequest(t *testing.T) {
 	}
 }
 
-// Spec 2, DefaultRetryPolicy: any transport error is retried.
+// DefaultRetryPolicy retries the error of a stream that was reset.
 func TestFaultHTTP2StreamErrorsAreRetried(t *testing.T) {
 	const internalError, cancel, enhanceYourCalm = 2, 8, 11
 	upload := randomBytes(300_000)
@@ -92,8 +92,7 @@ func TestFaultHTTP2StreamErrorsAreRetried(t *testing.T) {
 	}
 }
 
-// Spec 4, connection pool: only what failed is lost, and a failed stream is no lost
-// connection.
+// A stream that fails does not close its connection.
 func TestFaultHTTP2StreamsThatFailDoNotCostTheConnection(t *testing.T) {
 	const internalError = 2
 	bad := retrytest.Step{Fault: retrytest.ResetStream, Code: internalError}
@@ -111,8 +110,7 @@ func TestFaultHTTP2StreamsThatFailDoNotCostTheConnection(t *testing.T) {
 	})
 }
 
-// Spec 2, DefaultRetryPolicy: any transport error is retried. All streams of a
-// connection fail with it.
+// All streams of a connection that breaks fail, and DefaultRetryPolicy retries them.
 func TestFaultHTTP2LosesNoCallWhenAConnectionWithManyStreamsBreaks(t *testing.T) {
 	const calls = 50
 	for _, fault := range []retrytest.Fault{retrytest.Reset, retrytest.Close, retrytest.GoAway} {
@@ -133,7 +131,7 @@ func TestFaultHTTP2LosesNoCallWhenAConnectionWithManyStreamsBreaks(t *testing.T)
 					if !assert.NoError(t, err) {
 						return
 					}
-					req.SetResponseHandler(func(resp *http.Response) error { // the connection may break in the answer
+					req.SetResponseHandler(func(resp *http.Response) error { // the connection may break while the body is read
 						body, err := io.ReadAll(resp.Body)
 						if err == nil && string(body) != fmt.Sprintf("done /%d", i) {
 							t.Errorf("call %d got the answer %q", i, body)

@@ -1,4 +1,4 @@
-package retryablehttp_test
+package faults_test
 
 import (
 	"bytes"
@@ -24,8 +24,8 @@ import (
 	"github.com/a0b132ce/retryablehttp/retrytest"
 )
 
-// faultSeed is the seed of this run's random schedules. To repeat a run, set
-// FAULT_SEED to the seed that it printed.
+// faultSeed returns the seed for the random schedules of this run: FAULT_SEED if it is
+// set, else a random number. It logs the seed.
 func faultSeed(t *testing.T) uint64 {
 	t.Helper()
 	seed := rand.Uint64()
@@ -38,14 +38,14 @@ func faultSeed(t *testing.T) uint64 {
 	return seed
 }
 
-// A faultCall is one call of a random schedule. All about it follows from the seed
-// and its number, whatever the other calls do.
+// A faultCall is one call of a random schedule. Its fields depend on the seed and on its
+// id only, not on the other calls.
 type faultCall struct {
 	id      int
 	rnd     *rand.Rand
-	content []byte // nil: GET without a body
+	content []byte // nil for a GET without a body
 	answer  string
-	steps   []retrytest.Step // by attempt; after the last, 200
+	steps   []retrytest.Step // one for each attempt that fails; the next gets 200
 }
 
 func newFaultCall(seed uint64, id int, http2 bool) *faultCall {
@@ -67,7 +67,7 @@ func newFaultCall(seed uint64, id int, http2 bool) *faultCall {
 	return c
 }
 
-// fault draws a step that fails.
+// fault returns a random step that fails.
 func (c *faultCall) fault(http2 bool) retrytest.Step {
 	step := retrytest.Step{
 		Status:  []int{429, 500, 502, 503, 504, 600}[c.rnd.IntN(6)],
@@ -82,15 +82,15 @@ func (c *faultCall) fault(http2 bool) retrytest.Step {
 		step.Read = 1 + c.rnd.Int64N(1+int64(len(c.content)))
 	}
 	faults := []retrytest.Fault{"", "", "", retrytest.Reset, retrytest.Reset, retrytest.Close, retrytest.Close, retrytest.Stall}
-	if http2 && c.rnd.IntN(15) > 0 { // than to fail with all the other calls of the connection
+	if http2 && c.rnd.IntN(15) > 0 { // few faults break the connection, which fails its other calls too
 		step.Close = false
 		faults = []retrytest.Fault{"", "", "", retrytest.Stall, retrytest.ResetStream, retrytest.ResetStream, retrytest.ResetStream, retrytest.RefuseStream}
 	} else if http2 {
 		faults = append(faults, retrytest.GoAway, retrytest.GoAway)
 	}
 	step.Fault = faults[c.rnd.IntN(len(faults))]
-	if c.rnd.IntN(2) == 0 && step.Fault != retrytest.GoAway && step.Fault != retrytest.RefuseStream { // those say "not processed"
-		step.After = 1 + c.rnd.IntN(len(step.Body)-1) // an answer that looked whole would let the next call use the connection
+	if c.rnd.IntN(2) == 0 && step.Fault != retrytest.GoAway && step.Fault != retrytest.RefuseStream { // these mean that the request was not processed
+		step.After = 1 + c.rnd.IntN(len(step.Body)-1) // after a whole response the next call would use the connection
 		if c.rnd.IntN(4) == 0 {
 			step.After = retrytest.HeadersOnly
 		}
@@ -99,9 +99,9 @@ func (c *faultCall) fault(http2 bool) retrytest.Step {
 	case retrytest.ResetStream:
 		step.Code = []uint32{2, 8, 11}[c.rnd.IntN(3)] // INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM
 	case retrytest.Stall:
-		step.Read = 0 // so that the server sees the client leave
+		step.Read = 0 // so that the server notices when the client closes the connection
 		if step.After == 0 && c.rnd.IntN(4) > 0 {
-			step.After = retrytest.HeadersOnly // fewer attempts that take AttemptTimeout
+			step.After = retrytest.HeadersOnly // few attempts wait until AttemptTimeout
 		}
 	case "":
 		if c.rnd.IntN(20) == 0 {
@@ -112,8 +112,8 @@ func (c *faultCall) fault(http2 bool) retrytest.Step {
 		}
 	}
 	if len(c.steps) > 0 && (step.Fault == retrytest.RefuseStream || step.Fault == retrytest.GoAway) {
-		// net/http sends these again by itself; a second time in a row it would wait
-		// a second before.
+		// net/http sends these again by itself. Before the second time in a row it
+		// waits one second.
 		if last := c.steps[len(c.steps)-1].Fault; last == retrytest.RefuseStream || last == retrytest.GoAway {
 			step.Fault = ""
 		}
@@ -121,7 +121,7 @@ func (c *faultCall) fault(http2 bool) retrytest.Step {
 	return step
 }
 
-// stalls is how many of the steps time out.
+// stalls returns the number of steps that end by AttemptTimeout.
 func (c *faultCall) stalls() int {
 	n := 0
 	for _, step := range c.steps {
@@ -132,7 +132,7 @@ func (c *faultCall) stalls() int {
 	return n
 }
 
-// body draws a kind of body for the content.
+// body returns the content as a body of a random type.
 func (c *faultCall) body() any {
 	if c.content == nil {
 		return nil
@@ -157,21 +157,21 @@ func (c *faultCall) body() any {
 	}
 }
 
-// A faultRun sends the calls of a random schedule to a server and keeps account.
+// A faultRun sends the calls of a random schedule to a server and counts their results.
 type faultRun struct {
 	seed     uint64
 	protocol retrytest.Protocol
 	calls    []*faultCall
 
-	// Written by choose, which is not called by two goroutines at once.
-	served   []int // attempts, by call
-	accepted []int // numbers of the attempts that were to be answered with 200
+	// Only choose writes these, and no two goroutines call it at the same time.
+	served   []int // number of attempts of each call
+	accepted []int // numbers of the attempts that got a 200
 
 	done, gaveUp atomic.Int64
-	timeouts     []atomic.Int64 // by call
+	timeouts     []atomic.Int64 // number of attempts of each call that timed out
 }
 
-// choose gives each call its own steps, in whatever order the calls come.
+// choose returns the next step of the call that a belongs to.
 func (r *faultRun) choose(a retrytest.Attempt) retrytest.Step {
 	id, err := strconv.Atoi(strings.TrimPrefix(a.URL, "/"))
 	if err != nil {
@@ -187,7 +187,8 @@ func (r *faultRun) choose(a retrytest.Attempt) retrytest.Step {
 	return retrytest.Step{Body: call.answer}
 }
 
-// run makes one call and checks that it ended in one of the two ways in which it may.
+// run makes one call. It returns an error unless the call got the right response or
+// failed with the right GiveUpError.
 func (r *faultRun) run(client *retryablehttp.Client, standard *http.Client, url string, call *faultCall) error {
 	method := "GET"
 	if call.content != nil {
@@ -200,8 +201,8 @@ func (r *faultRun) run(client *retryablehttp.Client, standard *http.Client, url 
 	var resp *http.Response
 	switch {
 	case r.protocol == retrytest.HTTP2:
-		// A call whose connection breaks under its answer, because of another call,
-		// is to be retried.
+		// Another call may break the connection while the body is read. The handler
+		// makes that an error that is retried.
 		req.SetResponseHandler(func(resp *http.Response) error {
 			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
@@ -232,6 +233,7 @@ func (r *faultRun) run(client *retryablehttp.Client, standard *http.Client, url 
 	return nil
 }
 
+// checkGaveUp returns an error unless err is the right error for a call that failed.
 func (r *faultRun) checkGaveUp(client *retryablehttp.Client, call *faultCall, err error) error {
 	var giveUp *retryablehttp.GiveUpError
 	switch {
@@ -240,9 +242,9 @@ func (r *faultRun) checkGaveUp(client *retryablehttp.Client, call *faultCall, er
 	case giveUp.Reason != retryablehttp.ReasonRetriesUsedUp || giveUp.Attempts != client.RetryMax+1:
 		return fmt.Errorf("gave up too early: %w", err)
 	case len(call.steps) <= client.RetryMax && r.protocol != retrytest.HTTP2 && int(r.timeouts[call.id].Load()) <= call.stalls():
-		// Its faults were fewer than its attempts. Only a slow machine, on which
-		// other attempts than those that stall time out, excuses that, and on HTTP/2
-		// other calls that fail with the connection they share.
+		// The call had more attempts than faults. This is expected only if further
+		// attempts timed out on a slow machine, or if other calls broke its HTTP/2
+		// connection.
 		return fmt.Errorf("gave up on a call of %d faults: %w", len(call.steps), err)
 	case giveUp.Response != nil && len(call.steps) > 0:
 		if _, err := io.ReadAll(giveUp.Response.Body); err != nil && giveUp.Response.StatusCode < 400 {
@@ -253,8 +255,8 @@ func (r *faultRun) checkGaveUp(client *retryablehttp.Client, call *faultCall, er
 	return nil
 }
 
-// Spec 2, 3 and 4 together: whatever fails, a call ends with the right answer or a
-// GiveUpError, what a server accepts is what was sent, and nothing is leaked.
+// Whatever fails, a call ends with the right response or a GiveUpError, the server
+// receives the bytes that were sent, and no connection leaks.
 func TestFaultRandomSchedulesLoseNothing(t *testing.T) {
 	const workers = 16
 	for _, test := range []struct {
@@ -307,7 +309,7 @@ func TestFaultRandomSchedulesLoseNothing(t *testing.T) {
 			assert.EqualValues(t, test.calls, r.done.Load()+r.gaveUp.Load(), "FAULT_SEED=%d: calls accounted for", r.seed)
 			assert.Less(t, r.gaveUp.Load(), int64(test.calls/10), "FAULT_SEED=%d: most calls get through", r.seed)
 			requireNoOpenConns(t, server)
-			server.Close() // so that every attempt has ended
+			server.Close() // waits until every attempt has ended
 
 			attempts := server.Attempts()
 			for _, number := range r.accepted {
@@ -325,7 +327,7 @@ func TestFaultRandomSchedulesLoseNothing(t *testing.T) {
 	}
 }
 
-// Spec 4, connection pool.
+// A call that fails does not close the idle connections of other hosts.
 func TestFaultFailuresOfOneHostCostNoConnectionToAnother(t *testing.T) {
 	const calls = 10_000
 	rnd := rand.New(rand.NewPCG(faultSeed(t), 0))
@@ -362,7 +364,7 @@ func TestFaultFailuresOfOneHostCostNoConnectionToAnother(t *testing.T) {
 	assert.Len(t, healthy.Attempts(), calls-failed)
 }
 
-// Spec 4, draining: a body of up to 64 KiB is read, so that its connection can serve
+// The body of an error response is read up to 64 KiB, so that its connection can be used
 // again.
 func TestFaultErrorBodiesOf64KiBCostNoConnection(t *testing.T) {
 	const calls = 10
@@ -378,7 +380,7 @@ func TestFaultErrorBodiesOf64KiBCostNoConnection(t *testing.T) {
 				})
 				defer server.Close()
 				client := faultClient(server)
-				// Long enough to read 64 KiB on a machine with much else to do.
+				// Long enough to read 64 KiB on a busy machine.
 				client.RetryWaitMin, client.RetryWaitMax = 20*time.Millisecond, 20*time.Millisecond
 				for range calls {
 					resp, err := client.Get(server.URL)
@@ -393,7 +395,8 @@ func TestFaultErrorBodiesOf64KiBCostNoConnection(t *testing.T) {
 	}
 }
 
-// Spec 4, draining: at most 64 KiB; a larger body costs its own connection only.
+// An error response with a body of more than 64 KiB costs its own connection, and no
+// other.
 func TestFaultEndlessErrorBodyCostsItsOwnConnectionOnly(t *testing.T) {
 	body := strings.Repeat("0123456789abcdef", 1<<20)
 	steps := []retrytest.Step{{Status: 503, Body: body, Times: 2}, {Body: "done", Times: 2}}

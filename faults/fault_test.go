@@ -1,4 +1,4 @@
-package retryablehttp_test
+package faults_test
 
 import (
 	"bufio"
@@ -31,13 +31,10 @@ import (
 	"github.com/a0b132ce/retryablehttp/retrytest"
 )
 
-// The tests of the fault_*_test.go files attack the library over real sockets, with
-// servers that fail on purpose.
-
 var protocols = []retrytest.Protocol{retrytest.HTTP1, retrytest.HTTPS, retrytest.HTTP2}
 
-// faultClient retries up to four times on the server's own client, with next to no
-// wait.
+// faultClient returns a client that sends through server.Client(), retries up to four
+// times and waits 2 ms at most.
 func faultClient(server *retrytest.Server) *retryablehttp.Client {
 	client := retryablehttp.NewClient()
 	client.HTTPClient = server.Client()
@@ -45,8 +42,8 @@ func faultClient(server *retrytest.Server) *retryablehttp.Client {
 	return client
 }
 
-// onEach runs a test on a server of each protocol and checks that no connection is
-// left behind.
+// onEach runs test against a server of each protocol and checks that no connection
+// stays open.
 func onEach(t *testing.T, protocols []retrytest.Protocol, steps []retrytest.Step, test func(*testing.T, *retrytest.Server, *retryablehttp.Client)) {
 	t.Helper()
 	for _, protocol := range protocols {
@@ -59,6 +56,7 @@ func onEach(t *testing.T, protocols []retrytest.Protocol, steps []retrytest.Step
 	}
 }
 
+// requireNoOpenConns fails the test if a connection stays open that no call uses.
 func requireNoOpenConns(t *testing.T, server *retrytest.Server) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -68,6 +66,7 @@ func requireNoOpenConns(t *testing.T, server *retrytest.Server) {
 	}, 10*time.Second, 2*time.Millisecond, "connections leaked")
 }
 
+// readBody returns the body of resp and closes it.
 func readBody(t *testing.T, resp *http.Response) string {
 	t.Helper()
 	defer resp.Body.Close()
@@ -76,14 +75,14 @@ func readBody(t *testing.T, resp *http.Response) string {
 	return string(body)
 }
 
-// randomBytes are the same in every run.
+// randomBytes returns n pseudo-random bytes, the same in every run.
 func randomBytes(n int) []byte {
 	data := make([]byte, n)
 	rand.NewChaCha8([32]byte{1}).Read(data)
 	return data
 }
 
-// Spec 2, DefaultRetryPolicy: any transport error is retried.
+// DefaultRetryPolicy retries transport errors. Here the connection is refused.
 func TestFaultConnectionRefusedIsRetried(t *testing.T) {
 	gone := retrytest.NewServer(retrytest.HTTP1)
 	gone.Close()
@@ -115,6 +114,7 @@ func TestFaultConnectionRefusedIsRetried(t *testing.T) {
 	})
 }
 
+// requireGiveUp checks that err is a GiveUpError with the given reason and attempts.
 func requireGiveUp(t *testing.T, err error, reason retryablehttp.Reason, attempts int) *retryablehttp.GiveUpError {
 	t.Helper()
 	var giveUp *retryablehttp.GiveUpError
@@ -124,8 +124,7 @@ func requireGiveUp(t *testing.T, err error, reason retryablehttp.Reason, attempt
 	return giveUp
 }
 
-// Spec 2, DefaultRetryPolicy: any transport error is retried.
-// Spec 2, attempt by attempt: a fresh body reader is made for every attempt.
+// DefaultRetryPolicy retries transport errors, and each attempt has its own body reader.
 func TestFaultBrokenConnectionIsRetriedWithTheWholeBody(t *testing.T) {
 	upload := randomBytes(300_000)
 	for name, step := range map[string]retrytest.Step{
@@ -136,8 +135,8 @@ func TestFaultBrokenConnectionIsRetriedWithTheWholeBody(t *testing.T) {
 		"closed after the request":         {Fault: retrytest.Close},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The first answer leaves a connection to fail on; after that each
-			// failure is on a fresh one.
+			// The first failure is on the connection of the GET, the second on a new
+			// one.
 			step.Times = 2
 			onEach(t, protocols, []retrytest.Step{{}, step, {Body: "done"}}, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
 				resp, err := client.Get(server.URL)
@@ -154,7 +153,7 @@ func TestFaultBrokenConnectionIsRetriedWithTheWholeBody(t *testing.T) {
 	}
 }
 
-// Spec 4, draining.
+// An error response is retried even if its body cannot be read.
 func TestFaultErrorBodyThatFailsIsRetriedAllTheSame(t *testing.T) {
 	body := strings.Repeat("b", 10_000)
 	for name, step := range map[string]retrytest.Step{
@@ -179,7 +178,7 @@ func TestFaultErrorBodyThatFailsIsRetriedAllTheSame(t *testing.T) {
 	}
 }
 
-// Spec 2, attempt by attempt: the handler's error is put to the policy.
+// The error of a ResponseHandler is passed to the policy like a transport error.
 func TestFaultTruncatedAnswerIsRetriedWhenAHandlerReadsIt(t *testing.T) {
 	answer := strings.Repeat("a", 10_000)
 	steps := []retrytest.Step{
@@ -203,7 +202,7 @@ func TestFaultTruncatedAnswerIsRetriedWhenAHandlerReadsIt(t *testing.T) {
 	})
 }
 
-// A body that the caller reads is the caller's, as with net/http.
+// An error while the caller reads the body is returned to the caller, as by net/http.
 func TestFaultTruncatedAnswerIsSeenByTheCaller(t *testing.T) {
 	for _, fault := range []retrytest.Fault{retrytest.Close, retrytest.Reset} {
 		t.Run(string(fault), func(t *testing.T) {
@@ -220,7 +219,7 @@ func TestFaultTruncatedAnswerIsSeenByTheCaller(t *testing.T) {
 	}
 }
 
-// Spec 4, giving up: the last response, its body read within at most 1 s.
+// A call that fails reads the body of its last response for 1 s at most.
 func TestFaultStalledLastBodyDoesNotHoldUpTheError(t *testing.T) {
 	steps := []retrytest.Step{{Status: 503, Body: "half", Fault: retrytest.Stall, After: 2}}
 	onEach(t, protocols, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
@@ -237,7 +236,7 @@ func TestFaultStalledLastBodyDoesNotHoldUpTheError(t *testing.T) {
 	})
 }
 
-// Spec 4, draining: never delaying the retry.
+// Reading the body of an error response does not delay the retry.
 func TestFaultSlowDripOfAnErrorBodyDoesNotDelayTheRetry(t *testing.T) {
 	drip := retrytest.Step{Status: 503, Body: strings.Repeat("d", 4096), Drip: 100 * time.Millisecond, Times: 2}
 	for _, wait := range []time.Duration{0, 20 * time.Millisecond} {
@@ -263,7 +262,7 @@ func TestFaultSlowDripOfAnErrorBodyDoesNotDelayTheRetry(t *testing.T) {
 				client.RetryWaitMin, client.RetryWaitMax = wait, wait
 				if wait >= time.Second {
 					time.AfterFunc(101*time.Millisecond, func() {
-						assert.Zero(t, transport.OpenBodies(), "a body is given up after 100 ms, not only at the retry")
+						assert.Zero(t, transport.OpenBodies(), "the body is closed after 100 ms, not only at the retry")
 					})
 				}
 				resp, err := client.Get("http://host")
@@ -273,15 +272,15 @@ func TestFaultSlowDripOfAnErrorBodyDoesNotDelayTheRetry(t *testing.T) {
 				require.Len(t, attempts, 3)
 				assert.Equal(t, wait, attempts[1].Time.Sub(attempts[0].Time))
 				assert.Equal(t, wait, attempts[2].Time.Sub(attempts[1].Time))
-				synctest.Wait() // a body that is given up is closed in the background
+				synctest.Wait() // the body is closed in the background
 				assert.Zero(t, transport.OpenBodies())
 			})
 		}
 	})
 }
 
-// faultBodies makes one body of each kind of the specification's section 3 that
-// sends content, and says which Content-Length it has (-1: none).
+// faultBodies returns a body of each type that NewRequest accepts. The bodies send
+// content, except those whose length is 0.
 func faultBodies(t *testing.T, content []byte) []faultBody {
 	t.Helper()
 	prefixed := append([]byte("skipped"), content...)
@@ -330,13 +329,14 @@ func faultBodies(t *testing.T, content []byte) []faultBody {
 	}
 }
 
+// A faultBody makes request bodies of one type.
 type faultBody struct {
 	name   string
-	length int64
+	length int64 // Content-Length, -1 if unknown
 	make   func() any
 }
 
-// want is what arrives of a body.
+// want returns the checksum of the bytes that the server receives.
 func (b *faultBody) want(content []byte) [sha256.Size]byte {
 	if b.length == 0 {
 		content = nil
@@ -344,7 +344,7 @@ func (b *faultBody) want(content []byte) [sha256.Size]byte {
 	return sha256.Sum256(content)
 }
 
-// lenReader is a plain reader that knows its length.
+// lenReader is an io.Reader whose only other method is Len.
 type lenReader struct {
 	io.Reader
 	n int
@@ -358,8 +358,8 @@ func (r *lenReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Spec 3, *os.File, other io.ReadSeeker, other io.Reader, ReaderFunc.
-// Spec 2, attempt by attempt: a fresh body reader is made for every attempt.
+// A response can arrive while the request's body is still being written. The writer of
+// that attempt takes no bytes from the next one.
 func TestFaultEarlyAnswerToALargeUploadNeverSpoilsTheRetry(t *testing.T) {
 	const trials = 2
 	content := randomBytes(32 << 20)
@@ -377,10 +377,10 @@ func TestFaultEarlyAnswerToALargeUploadNeverSpoilsTheRetry(t *testing.T) {
 			}
 			for trial := range trials {
 				onEach(t, []retrytest.Protocol{retrytest.HTTP1, retrytest.HTTP2}, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
-					if trial > 0 { // the first attempt's writer may still be at work
+					if trial > 0 { // the writer of the first attempt may still be reading
 						client.RetryWaitMin, client.RetryWaitMax = 0, 0
 					}
-					client.ReplayMax = int64(len(content)) + 1 // for the plain readers
+					client.ReplayMax = int64(len(content)) + 1 // for the bodies that can be read only once
 					resp, err := client.Post(server.URL, "application/octet-stream", kind.make())
 					require.NoError(t, err)
 					assert.Equal(t, "done", readBody(t, resp))
@@ -397,8 +397,8 @@ func TestFaultEarlyAnswerToALargeUploadNeverSpoilsTheRetry(t *testing.T) {
 	}
 }
 
-// slowSeeker is slow enough for the writer of an answered attempt to be still reading
-// when the next attempt begins.
+// slowSeeker delays each Read, so that the writer of an attempt is still reading when the
+// next attempt begins.
 type slowSeeker struct{ io.ReadSeeker }
 
 func (s *slowSeeker) Read(p []byte) (int, error) {
@@ -406,6 +406,7 @@ func (s *slowSeeker) Read(p []byte) (int, error) {
 	return s.ReadSeeker.Read(p)
 }
 
+// kindIndex returns the index of the body with the given name.
 func kindIndex(t *testing.T, kinds []faultBody, name string) int {
 	t.Helper()
 	for i := range kinds {
@@ -417,7 +418,7 @@ func kindIndex(t *testing.T, kinds []faultBody, name string) int {
 	return 0
 }
 
-// Spec 3, every row; 307/308 redirects work for every kind of body.
+// Bodies of every type are sent whole by each attempt and after 307 and 308 redirects.
 func TestFaultEveryKindOfBodySurvivesRedirectsAndRetries(t *testing.T) {
 	content := randomBytes(100_000)
 	for _, kind := range faultBodies(t, content) {
@@ -467,7 +468,7 @@ func TestFaultEveryKindOfBodySurvivesRedirectsAndRetries(t *testing.T) {
 						require.NoError(t, err)
 						resp, err := faultClient(server).StandardClient().Do(req.Request)
 						require.NoError(t, err)
-						if req.Body != nil && req.GetBody == nil { // http.Client cannot send it twice, and returns the redirect
+						if req.Body != nil && req.GetBody == nil { // http.Client cannot send the body twice and returns the redirect
 							assert.Equal(t, status, resp.StatusCode)
 							assert.Equal(t, "moved", readBody(t, resp))
 							return
@@ -480,8 +481,8 @@ func TestFaultEveryKindOfBodySurvivesRedirectsAndRetries(t *testing.T) {
 	}
 }
 
-// Spec 4, StandardClient, RoundTripper; Spec 3, FromRequest and RoundTripper never read
-// a body that comes with GetBody.
+// A request of http.NewRequest has a GetBody, which the attempts and redirects of
+// StandardClient use.
 func TestFaultStandardRequestsSurviveRedirectsAndRetries(t *testing.T) {
 	content := randomBytes(100_000)
 	for name, body := range map[string]func() io.Reader{
@@ -511,7 +512,7 @@ func TestFaultStandardRequestsSurviveRedirectsAndRetries(t *testing.T) {
 	}
 }
 
-// Spec 2, permanent errors: an HTTP server behind an https URL.
+// An HTTP server at an https URL is a permanent error.
 func TestFaultHTTPServerBehindAnHTTPSURLGetsOneAttempt(t *testing.T) {
 	server := retrytest.NewServer(retrytest.HTTP1)
 	defer server.Close()
@@ -528,7 +529,7 @@ func TestFaultHTTPServerBehindAnHTTPSURLGetsOneAttempt(t *testing.T) {
 	}
 }
 
-// clientsOf gives both ways to make a call.
+// clientsOf returns the Get methods of client and of its StandardClient.
 func clientsOf(client *retryablehttp.Client) map[string]func(url string) (*http.Response, error) {
 	return map[string]func(string) (*http.Response, error){
 		"Client":         client.Get,
@@ -538,7 +539,7 @@ func clientsOf(client *retryablehttp.Client) map[string]func(url string) (*http.
 
 var tlsVersions = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
 
-// Spec 2, permanent errors: certificate verification in any form.
+// A certificate that does not verify is a permanent error.
 func TestFaultCertificateThatDoesNotVerifyGetsOneAttempt(t *testing.T) {
 	for name, version := range tlsVersions {
 		for what, config := range map[string]*tls.Config{
@@ -574,9 +575,9 @@ func TestFaultCertificateThatDoesNotVerifyGetsOneAttempt(t *testing.T) {
 	}
 }
 
-// tlsServer shakes hands with each client as config says, answers 200 after a
-// handshake that went well, and takes care that the alert of one that did not
-// reaches the client.
+// tlsServer starts a server that makes a TLS handshake with config on each connection and
+// then sends a 200. If the handshake fails, it keeps the connection open until the client
+// has read the alert.
 func tlsServer(t *testing.T, config *tls.Config) (url string, accepted *atomic.Int32) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -607,10 +608,11 @@ func tlsServer(t *testing.T, config *tls.Config) (url string, accepted *atomic.I
 	return "https://" + listener.Addr().String(), accepted
 }
 
-// tlsPair makes a client and the configuration of a server that it trusts.
+// tlsPair returns a client, its TLS configuration, and the configuration of a server that
+// the client trusts.
 func tlsPair(t *testing.T, version uint16) (*retryablehttp.Client, *tls.Config, *tls.Config) {
 	t.Helper()
-	donor := httptest.NewTLSServer(http.NotFoundHandler()) // of a certificate
+	donor := httptest.NewTLSServer(http.NotFoundHandler()) // has the certificate
 	t.Cleanup(donor.Close)
 	transport := donor.Client().Transport.(*http.Transport)
 	transport.TLSClientConfig.MinVersion, transport.TLSClientConfig.MaxVersion = version, version
@@ -620,7 +622,7 @@ func tlsPair(t *testing.T, version uint16) (*retryablehttp.Client, *tls.Config, 
 	return client, transport.TLSClientConfig, &tls.Config{Certificates: donor.TLS.Certificates, MinVersion: version, MaxVersion: version}
 }
 
-// Spec 2, permanent errors: TLS handshake rejection by the peer.
+// A client certificate that the server rejects is a permanent error.
 func TestFaultClientCertificateThatIsRejectedGetsOneAttempt(t *testing.T) {
 	for name, version := range tlsVersions {
 		for what, auth := range map[string]struct {
@@ -631,7 +633,7 @@ func TestFaultClientCertificateThatIsRejectedGetsOneAttempt(t *testing.T) {
 			"unknown authority": {tls.RequireAndVerifyClientCert, true},
 		} {
 			if version == tls.VersionTLS12 && !auth.send {
-				continue // the alert is handshake_failure, which does not speak of a certificate
+				continue // the alert is handshake_failure, which has other causes too
 			}
 			t.Run(name+"/"+what, func(t *testing.T) {
 				client, clientConfig, serverConfig := tlsPair(t, version)
@@ -656,7 +658,7 @@ func TestFaultClientCertificateThatIsRejectedGetsOneAttempt(t *testing.T) {
 	}
 }
 
-// Spec 2, permanent errors: other alerts are retried.
+// TLS alerts that are not about a certificate are retried.
 func TestFaultOtherTLSAlertsAreRetried(t *testing.T) {
 	for name, version := range tlsVersions {
 		t.Run(name+"/internal error", func(t *testing.T) {
@@ -686,7 +688,7 @@ func TestFaultOtherTLSAlertsAreRetried(t *testing.T) {
 	})
 }
 
-// Spec 4, one attempt.
+// AttemptTimeout limits the time until the headers of the response, not its body.
 func TestFaultAttemptTimeoutEndsAStalledAttemptAndAnotherFollows(t *testing.T) {
 	steps := []retrytest.Step{
 		{Fault: retrytest.Stall, Times: 2},
@@ -703,7 +705,7 @@ func TestFaultAttemptTimeoutEndsAStalledAttemptAndAnotherFollows(t *testing.T) {
 	})
 }
 
-// Spec 4, one attempt: never mistaken for the caller's own deadline.
+// The error of an attempt that timed out does not match context.DeadlineExceeded.
 func TestFaultAttemptTimeoutOfEveryAttemptIsNoDeadline(t *testing.T) {
 	steps := []retrytest.Step{{Fault: retrytest.Stall, Times: retrytest.Forever}}
 	onEach(t, protocols, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
@@ -717,7 +719,7 @@ func TestFaultAttemptTimeoutOfEveryAttemptIsNoDeadline(t *testing.T) {
 	})
 }
 
-// Spec 4, one attempt: an upload that nobody reads is an attempt like any other.
+// AttemptTimeout ends an attempt whose body the server does not read.
 func TestFaultAttemptTimeoutEndsAnUploadThatIsNotRead(t *testing.T) {
 	content := randomBytes(12 << 20) // more than the sockets' buffers take
 	kinds := faultBodies(t, content)
@@ -729,12 +731,12 @@ func TestFaultAttemptTimeoutEndsAnUploadThatIsNotRead(t *testing.T) {
 				defer server.Close()
 				client := faultClient(server)
 				client.AttemptTimeout = 300 * time.Millisecond
-				client.ReplayMax = int64(len(content)) + 1 // for the plain reader
+				client.ReplayMax = int64(len(content)) + 1 // for the body that can be read only once
 				var first error
 				client.OnAttempt = func(a retryablehttp.Attempt) {
 					if a.Number == 1 {
 						first = a.Err
-						client.AttemptTimeout = 0 // on a slow machine a good upload takes longer
+						client.AttemptTimeout = 0 // on a slow machine the whole upload takes longer
 					}
 				}
 				resp, err := client.Post(server.URL, "", kind.make())
@@ -749,7 +751,7 @@ func TestFaultAttemptTimeoutEndsAnUploadThatIsNotRead(t *testing.T) {
 	}
 }
 
-// Spec 4, deadline.
+// The deadline of the request's context ends an attempt.
 func TestFaultDeadlineEndsACallToAStalledServer(t *testing.T) {
 	steps := []retrytest.Step{{Status: 500}, {Fault: retrytest.Stall, Times: retrytest.Forever}}
 	onEach(t, protocols, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
@@ -768,7 +770,7 @@ func TestFaultDeadlineEndsACallToAStalledServer(t *testing.T) {
 	})
 }
 
-// Spec 4, deadline: a wait that would outlast it is not begun.
+// A wait that would end after the deadline is not begun.
 func TestFaultDeadlineThatAWaitWouldOutlastEndsTheCallAtOnce(t *testing.T) {
 	steps := []retrytest.Step{{Status: 503, Header: http.Header{"Retry-After": {"60"}}, Body: "half", Fault: retrytest.Stall, After: 2}}
 	onEach(t, protocols, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
@@ -785,7 +787,7 @@ func TestFaultDeadlineThatAWaitWouldOutlastEndsTheCallAtOnce(t *testing.T) {
 	})
 }
 
-// Spec 4, all attempts.
+// MaxElapsedTime ends an attempt.
 func TestFaultMaxElapsedTimeEndsAStalledAttempt(t *testing.T) {
 	steps := []retrytest.Step{{Status: 500}, {Fault: retrytest.Stall, Times: retrytest.Forever}}
 	onEach(t, protocols, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
@@ -798,7 +800,7 @@ func TestFaultMaxElapsedTimeEndsAStalledAttempt(t *testing.T) {
 	})
 }
 
-// Spec 4, cancel.
+// Canceling the request's context ends an attempt.
 func TestFaultCancelEndsACallToAStalledServer(t *testing.T) {
 	steps := []retrytest.Step{{Fault: retrytest.Stall}}
 	onEach(t, protocols, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
