@@ -4,6 +4,7 @@ go 1.25.0
 
 require (
 	github.com/a0b132ce/retryablehttp v0.0.0-00010101000000-000000000000
+	github.com/a0b132ce/retryablehttp/retrytest v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
 	go.uber.org/goleak v1.3.0
 )
@@ -13,4 +14,7 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )
 
-replace github.com/a0b132ce/retryablehttp => ../
+replace (
+	github.com/a0b132ce/retryablehttp => ../
+	github.com/a0b132ce/retryablehttp/retrytest => ../retrytest
+)
