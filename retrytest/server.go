@@ -1,18 +1,14 @@
 package retrytest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
-	"time"
 )
 
 // Protocol is what a Server speaks.
@@ -237,30 +233,13 @@ func (l *link) finish() {
 	io.Copy(io.Discard, l.tcp)
 }
 
-// certificate is for the loopback interface and example.com. It is made once.
+// certificate returns the certificate of httptest, which is valid for 127.0.0.1, ::1 and
+// example.com.
 var certificate = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(fmt.Sprintf("retrytest: cannot make a key: %v", err))
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		NotBefore:             time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC),
-		NotAfter:              time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-		DNSNames:              []string{"localhost", "example.com"},
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		panic(fmt.Sprintf("retrytest: cannot make a certificate: %v", err))
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(fmt.Sprintf("retrytest: cannot parse the certificate: %v", err))
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	donor := httptest.NewUnstartedServer(nil)
+	donor.StartTLS()
+	defer donor.Close()
+	cert := donor.TLS.Certificates[0]
+	cert.Leaf = donor.Certificate()
+	return cert
 })
