@@ -2,7 +2,7 @@ package retrytest
 
 import (
 	"bufio"
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,322 +11,222 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
-// This file is as much of HTTP/2 (RFC 9113) as a server needs whose client is
-// well-behaved while it is not.
-
-// Frame types, flags and settings that occur here (RFC 9113 §6).
+// The initial values of HTTP/2 settings (RFC 9113 §6.5.2, RFC 7541 §4.2). The server
+// sends no others.
 const (
-	frameData         = 0x0
-	frameHeaders      = 0x1
-	frameResetStream  = 0x3
-	frameSettings     = 0x4
-	framePing         = 0x6
-	frameGoAway       = 0x7
-	frameWindowUpdate = 0x8
-	frameContinuation = 0x9
-
-	flagEndStream  = 0x1
-	flagAck        = 0x1
-	flagEndHeaders = 0x4
-	flagPadded     = 0x8
-	flagPriority   = 0x20
-
-	settingInitialWindowSize = 0x4
-
-	defaultWindow = 65535
-	maxFrame      = 16384 // unless a setting allows more
+	initialWindow    = 65_535
+	initialMaxFrame  = 16_384
+	initialTableSize = 4096
 )
 
-// Error codes that occur here (RFC 9113 §7).
-const (
-	codeNoError       = 0x0
-	codeProtocolError = 0x1
-	codeRefusedStream = 0x7
-)
-
-var codeNames = [...]string{
-	"NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
-	"STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR",
-	"CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
-}
-
-func codeName(code uint32) string {
-	if int(code) < len(codeNames) {
-		return codeNames[code]
-	}
-	return fmt.Sprintf("unknown error code %#x", code)
-}
-
-const clientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-// http2Conn is a connection of HTTP/2. One goroutine reads its frames; each stream
-// has one that serves it.
+// http2Conn is an HTTP/2 connection. One goroutine reads its frames, and each stream
+// has a goroutine that runs its step.
 type http2Conn struct {
 	server  *Server
 	link    *link
-	in      *bufio.Reader
-	fields  *hpackDecoder
+	frames  *http2.Framer // locked by writing for writing; readFrames alone reads
 	serving sync.WaitGroup
 
-	writing sync.Mutex // a frame, or frames that belong together, at a time
+	writing sync.Mutex     // held while a frame, or a header block, is written
+	block   bytes.Buffer   // the header block that is being encoded
+	encoder *hpack.Encoder // writes to block
 
-	mu            sync.Mutex
-	changed       *sync.Cond // whenever one of these has
-	streams       map[uint32]*http2Stream
-	newest        uint32 // stream
-	shut          bool   // takes no new streams
-	window        int64  // for sending
-	initialWindow int64  // of a stream
+	mu           sync.Mutex
+	changed      *sync.Cond // signals changes of the fields below and of the streams
+	streams      map[uint32]*http2Stream
+	newest       uint32 // the highest ID of a stream so far
+	shut         bool   // accepts no new streams
+	window       int64  // bytes that may be sent
+	streamWindow int64  // bytes that may be sent on a new stream
 }
 
-// http2Stream is a stream; its fields are guarded by the connection's lock.
+// http2Stream is a stream of an HTTP/2 connection. The connection's mu guards its fields.
 type http2Stream struct {
 	conn     *http2Conn
 	id       uint32
 	method   string
 	declared int64 // length of the request's body, -1 if unknown
-	received int64
+	received int64 // bytes of the body so far
 	unread   []byte
-	ended    bool          // by the client: the request is whole
-	err      error         // why the stream is over; nil while it is not
+	ended    bool          // the client has sent the whole request
+	err      error         // why the stream has ended early, nil if it has not
 	gone     chan struct{} // closed when err is set
-	window   int64         // for sending
+	window   int64         // bytes that may be sent
 }
 
+// serveHTTP2 serves the connection l until it ends.
 func serveHTTP2(s *Server, l *link) {
+	in := bufio.NewReader(l)
 	c := &http2Conn{
-		server: s, link: l, in: bufio.NewReader(l), fields: newHPACKDecoder(),
-		streams: map[uint32]*http2Stream{}, window: defaultWindow, initialWindow: defaultWindow,
+		server: s, link: l, frames: http2.NewFramer(l, in),
+		streams: map[uint32]*http2Stream{}, window: initialWindow, streamWindow: initialWindow,
 	}
+	c.frames.SetMaxReadFrameSize(initialMaxFrame)
+	c.frames.ReadMetaHeaders = hpack.NewDecoder(initialTableSize, nil)
+	c.encoder = hpack.NewEncoder(&c.block)
 	c.changed = sync.NewCond(&c.mu)
-	err := c.readFrames()
-	if err == io.EOF { // which would pass for the end of a body
+	err := c.readPreface(in)
+	for err == nil {
+		err = c.readFrame()
+	}
+	if err == io.EOF { // a body would end normally with it
 		err = io.ErrUnexpectedEOF
 	}
 	c.mu.Lock()
 	c.shut = true
 	for _, stream := range c.streams {
-		stream.over(err)
+		stream.fail(err)
 	}
 	c.mu.Unlock()
 	l.Close()
 	c.serving.Wait()
 }
 
-func (c *http2Conn) readFrames() error {
-	preface := make([]byte, len(clientPreface))
-	if _, err := io.ReadFull(c.in, preface); err != nil {
+// readPreface reads the client's connection preface and sends the server's.
+func (c *http2Conn) readPreface(in io.Reader) error {
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(in, preface); err != nil {
 		return err
 	}
-	if string(preface) != clientPreface {
+	if string(preface) != http2.ClientPreface {
 		return errors.New("not an HTTP/2 client")
 	}
-	c.writeFrame(frameSettings, 0, 0, nil)
-	for {
-		if err := c.readFrame(); err != nil {
-			return err
-		}
-	}
+	return c.write(func() error { return c.frames.WriteSettings() })
 }
 
-// readFrame reads a frame and does what it says.
+// readFrame reads a frame and acts on it. Frames without a case need no action; after a
+// GOAWAY the client closes the connection.
 func (c *http2Conn) readFrame() error {
-	kind, flags, id, payload, err := c.nextFrame()
+	frame, err := c.frames.ReadFrame()
 	if err != nil {
 		return err
 	}
-	switch kind {
-	case frameHeaders:
-		return c.headers(flags, id, payload)
-	case frameData:
-		return c.data(flags, id, payload)
-	case frameSettings:
-		if flags&flagAck != 0 {
-			return nil
+	switch frame := frame.(type) {
+	case *http2.MetaHeadersFrame:
+		c.readHeaders(frame)
+	case *http2.DataFrame:
+		c.readData(frame)
+	case *http2.SettingsFrame:
+		return c.readSettings(frame)
+	case *http2.PingFrame:
+		if !frame.IsAck() {
+			return c.write(func() error { return c.frames.WritePing(true, frame.Data) })
 		}
-		c.settings(payload)
-		c.writeFrame(frameSettings, flagAck, 0, nil)
-	case framePing:
-		if flags&flagAck != 0 {
-			return nil
-		}
-		c.writeFrame(framePing, flagAck, 0, payload)
-	case frameWindowUpdate:
-		if len(payload) != 4 {
-			return errors.New("malformed WINDOW_UPDATE")
-		}
+	case *http2.WindowUpdateFrame:
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		n := int64(binary.BigEndian.Uint32(payload) & 0x7fffffff)
-		if id == 0 {
-			c.window += n
-		} else if stream := c.streams[id]; stream != nil {
-			stream.window += n
+		if frame.StreamID == 0 {
+			c.window += int64(frame.Increment)
+		} else if stream := c.streams[frame.StreamID]; stream != nil {
+			stream.window += int64(frame.Increment)
 		}
 		c.changed.Broadcast()
-	case frameResetStream:
-		if len(payload) != 4 {
-			return errors.New("malformed RST_STREAM")
-		}
+	case *http2.RSTStreamFrame:
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if stream := c.streams[id]; stream != nil {
-			stream.over(fmt.Errorf("stream reset by the client: %s", codeName(binary.BigEndian.Uint32(payload))))
+		if stream := c.streams[frame.StreamID]; stream != nil {
+			stream.fail(fmt.Errorf("stream reset by the client: %s", frame.ErrCode))
 		}
 	}
-	return nil // GOAWAY is followed by the end; the rest has no effect here
+	return nil
 }
 
-func (c *http2Conn) nextFrame() (kind, flags byte, id uint32, payload []byte, err error) {
-	var head [9]byte
-	if _, err = io.ReadFull(c.in, head[:]); err != nil {
-		return
+// readSettings applies the client's settings and acknowledges them.
+func (c *http2Conn) readSettings(frame *http2.SettingsFrame) error {
+	if frame.IsAck() {
+		return nil
 	}
-	size := int(head[0])<<16 | int(head[1])<<8 | int(head[2])
-	if size > maxFrame {
-		err = errors.New("frame too large")
-		return
-	}
-	payload = make([]byte, size)
-	_, err = io.ReadFull(c.in, payload)
-	return head[3], head[4], binary.BigEndian.Uint32(head[5:]) & 0x7fffffff, payload, err
-}
-
-// unpad removes padding and priority from a frame.
-func unpad(flags byte, payload []byte) ([]byte, error) {
-	padding := 0
-	if flags&flagPadded != 0 {
-		if len(payload) == 0 {
-			return nil, errors.New("malformed padding")
-		}
-		padding, payload = int(payload[0]), payload[1:]
-	}
-	if flags&flagPriority != 0 {
-		padding += 5
-	}
-	if padding > len(payload) {
-		return nil, errors.New("malformed padding")
-	}
-	if flags&flagPriority != 0 {
-		payload, padding = payload[5:], padding-5
-	}
-	return payload[:len(payload)-padding], nil
-}
-
-func (c *http2Conn) settings(payload []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for ; len(payload) >= 6; payload = payload[6:] {
-		if binary.BigEndian.Uint16(payload) != settingInitialWindowSize {
-			continue
-		}
-		size := int64(binary.BigEndian.Uint32(payload[2:]))
+	if size, ok := frame.Value(http2.SettingInitialWindowSize); ok {
+		c.mu.Lock()
 		for _, stream := range c.streams {
-			stream.window += size - c.initialWindow
+			stream.window += int64(size) - c.streamWindow
 		}
-		c.initialWindow = size
+		c.streamWindow = int64(size)
+		c.changed.Broadcast()
+		c.mu.Unlock()
 	}
-	c.changed.Broadcast()
+	return c.write(func() error {
+		if size, ok := frame.Value(http2.SettingHeaderTableSize); ok {
+			c.encoder.SetMaxDynamicTableSize(size)
+		}
+		return c.frames.WriteSettingsAck()
+	})
 }
 
-// headers begins a stream, or ends one with trailers.
-func (c *http2Conn) headers(flags byte, id uint32, payload []byte) error {
-	block, err := unpad(flags, payload)
-	if err != nil {
-		return err
-	}
-	for end := flags&flagEndHeaders != 0; !end; {
-		kind, flags, _, more, err := c.nextFrame()
-		if err != nil {
-			return err
-		}
-		if kind != frameContinuation {
-			return errors.New("missing CONTINUATION")
-		}
-		block = append(block, more...)
-		end = flags&flagEndHeaders != 0
-	}
-	fields, err := c.fields.decode(block)
-	if err != nil {
-		return err
-	}
+// readHeaders starts a stream, or ends its request if the headers are trailers.
+func (c *http2Conn) readHeaders(frame *http2.MetaHeadersFrame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	id := frame.StreamID
 	if id <= c.newest {
 		if stream := c.streams[id]; stream != nil {
 			stream.end()
 		}
-		return nil
+		return
 	}
 	if c.shut {
-		return nil // the GOAWAY or the end of the connection speaks for itself
+		return // the client learns it from the GOAWAY or from the end of the connection
 	}
 	c.newest = id
-	attempt := Attempt{Header: http.Header{}, Conn: c.link.number, ContentLength: -1}
-	for _, f := range fields {
-		switch f.name {
-		case ":method":
-			attempt.Method = f.value
-		case ":path":
-			attempt.URL = f.value
-		case ":authority":
-			attempt.Host = f.value
-		case ":scheme":
-		default:
-			attempt.Header.Add(f.name, f.value)
-		}
+	attempt := Attempt{
+		Method:        frame.PseudoValue("method"),
+		URL:           frame.PseudoValue("path"),
+		Host:          frame.PseudoValue("authority"),
+		Header:        http.Header{},
+		ContentLength: -1,
+		Conn:          c.link.number,
+	}
+	for _, field := range frame.RegularFields() {
+		attempt.Header.Add(field.Name, field.Value)
 	}
 	if n, err := strconv.ParseInt(attempt.Header.Get("Content-Length"), 10, 64); err == nil {
 		attempt.ContentLength = n
 	}
 	stream := &http2Stream{
 		conn: c, id: id, method: attempt.Method, declared: attempt.ContentLength,
-		window: c.initialWindow, gone: make(chan struct{}),
+		window: c.streamWindow, gone: make(chan struct{}),
 	}
 	c.streams[id] = stream
-	if flags&flagEndStream != 0 {
+	if frame.StreamEnded() {
 		attempt.ContentLength = 0
 		stream.end()
 	}
 	c.serving.Go(func() { stream.serve(attempt) })
-	return nil
 }
 
-// data takes in a part of a request's body.
-func (c *http2Conn) data(flags byte, id uint32, payload []byte) error {
-	body, err := unpad(flags&^flagPriority, payload)
-	if err != nil {
-		return err
-	}
+// readData adds a part of a request's body to its stream.
+func (c *http2Conn) readData(frame *http2.DataFrame) {
 	c.mu.Lock()
-	if stream := c.streams[id]; stream != nil && stream.err == nil {
-		stream.unread = append(stream.unread, body...)
-		stream.received += int64(len(body))
-		if flags&flagEndStream != 0 {
+	if stream := c.streams[frame.StreamID]; stream != nil && stream.err == nil {
+		stream.unread = append(stream.unread, frame.Data()...)
+		stream.received += int64(len(frame.Data()))
+		if frame.StreamEnded() {
 			stream.end()
 		}
 		c.changed.Broadcast()
 	}
 	c.mu.Unlock()
-	// The window of the connection never closes; that of the stream opens as
-	// its step reads.
-	c.writeWindowUpdate(0, len(payload))
-	return nil
+	// The connection's window is opened at once, the stream's when its step has read
+	// the bytes.
+	c.openWindow(0, int(frame.Length))
 }
 
-// end marks the request as whole. It is called with the lock held.
+// end marks the request as complete. The caller holds the connection's mu.
 func (s *http2Stream) end() {
 	s.ended = true
 	s.conn.changed.Broadcast()
 	if s.declared >= 0 && s.received != s.declared {
-		s.over(fmt.Errorf("request body of %d bytes, %d declared", s.received, s.declared))
+		s.fail(fmt.Errorf("request body of %d bytes, %d declared", s.received, s.declared))
 	}
 }
 
-// over ends the stream. It is called with the lock held.
-func (s *http2Stream) over(err error) {
+// fail ends the stream early. The caller holds the connection's mu.
+func (s *http2Stream) fail(err error) {
 	if s.err == nil {
 		s.err = err
 		close(s.gone)
@@ -340,9 +240,9 @@ func (s *http2Stream) serve(attempt Attempt) {
 	err := s.readBody(attempt, &step, rec)
 	rec.end(err)
 	if err == nil && s.pause(step.Delay) {
-		s.answer(&step)
+		s.respond(&step)
 	} else {
-		s.reset(codeProtocolError) // which a client that has gone ignores
+		s.reset(http2.ErrCodeProtocol) // a client that has left ignores it
 	}
 	c := s.conn
 	c.mu.Lock()
@@ -354,8 +254,8 @@ func (s *http2Stream) serve(attempt Attempt) {
 	}
 }
 
-// closeWrite tells the client that nothing more will come. Frames are read until it
-// has closed its side too.
+// closeWrite closes the sending side of the connection. Frames are read until the
+// client closes its side.
 func (c *http2Conn) closeWrite() {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -368,7 +268,7 @@ func (s *http2Stream) readBody(attempt Attempt, step *Step, rec *record) error {
 		return nil
 	}
 	if strings.EqualFold(attempt.Header.Get("Expect"), "100-continue") {
-		s.conn.writeHeaders(s.id, 0, appendField(nil, ":status", "100"))
+		s.writeHeaders(http.StatusContinue, nil, false)
 	}
 	if step.Read > 0 {
 		if _, err := io.CopyN(rec, s, step.Read); err != io.EOF {
@@ -380,7 +280,7 @@ func (s *http2Stream) readBody(attempt Attempt, step *Step, rec *record) error {
 	return err
 }
 
-// Read implements io.Reader for the request's body.
+// Read implements io.Reader. It reads the request's body.
 func (s *http2Stream) Read(p []byte) (int, error) {
 	c := s.conn
 	c.mu.Lock()
@@ -394,7 +294,7 @@ func (s *http2Stream) Read(p []byte) (int, error) {
 	switch {
 	case n > 0:
 		if !ended {
-			c.writeWindowUpdate(s.id, n)
+			c.openWindow(s.id, n)
 		}
 		return n, nil
 	case err != nil:
@@ -403,35 +303,21 @@ func (s *http2Stream) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// answer sends the answer or what the step has in its place.
-func (s *http2Stream) answer(step *Step) {
+// respond sends the step's response, or makes its fault.
+func (s *http2Stream) respond(step *Step) {
 	c := s.conn
 	body := step.bodyFor(s.method)
 	sent, fails := step.failure(body)
 	if sent < 0 {
-		s.fail(step)
+		s.makeFault(step)
 		return
 	}
-	block := appendField(nil, ":status", strconv.Itoa(step.status()))
-	for name, values := range step.header() {
-		switch name {
-		case "Connection", "Keep-Alive", "Proxy-Connection", "Upgrade": // not in HTTP/2 (RFC 9113 §8.2.2)
-			continue
-		}
-		for _, value := range values {
-			block = appendField(block, strings.ToLower(name), value)
-		}
-	}
-	var last byte
-	if body == "" && !fails {
-		last = flagEndStream
-	}
-	c.writeHeaders(s.id, last, block)
-	if !s.write(body[:sent], step.Drip, !fails) {
+	s.writeHeaders(step.status(), step.header(), body == "" && !fails)
+	if !s.writeBody(body[:sent], step.Drip, !fails) {
 		return
 	}
 	if fails {
-		s.fail(step)
+		s.makeFault(step)
 		return
 	}
 	c.mu.Lock()
@@ -442,17 +328,18 @@ func (s *http2Stream) answer(step *Step) {
 	}
 	c.mu.Unlock()
 	if !whole {
-		s.reset(codeNoError)
+		s.reset(http2.ErrCodeNo)
 	}
 	if step.Close {
-		c.writeGoAway(newest)
+		c.goAway(newest)
 	}
 }
 
-// write sends a part of the body in DATA frames, as the client's windows allow.
-func (s *http2Stream) write(data string, drip time.Duration, end bool) bool {
+// writeBody sends a part of the response's body, as fast as the client's windows allow.
+// It reports whether the stream can go on.
+func (s *http2Stream) writeBody(data string, drip time.Duration, end bool) bool {
 	for len(data) > 0 {
-		size := int64(min(len(data), maxFrame))
+		size := int64(min(len(data), initialMaxFrame))
 		if drip > 0 {
 			if !s.pause(drip) {
 				return false
@@ -462,20 +349,20 @@ func (s *http2Stream) write(data string, drip time.Duration, end bool) bool {
 		if size = s.takeWindow(size); size == 0 {
 			return false
 		}
-		var flags byte
-		if end && int(size) == len(data) {
-			flags = flagEndStream
-		}
-		if s.conn.writeFrame(frameData, flags, s.id, []byte(data[:size])) != nil {
+		part := []byte(data[:size])
+		data = data[size:]
+		err := s.conn.write(func() error {
+			return s.conn.frames.WriteData(s.id, end && data == "", part)
+		})
+		if err != nil {
 			return false
 		}
-		data = data[size:]
 	}
 	return true
 }
 
-// takeWindow waits until something may be sent, and says how much of size. It is 0
-// when the stream is over.
+// takeWindow waits until bytes may be sent, and takes up to size of them from the
+// windows. It returns their number, which is 0 if the stream has ended.
 func (s *http2Stream) takeWindow(size int64) int64 {
 	c := s.conn
 	c.mu.Lock()
@@ -492,7 +379,8 @@ func (s *http2Stream) takeWindow(size int64) int64 {
 	return size
 }
 
-func (s *http2Stream) fail(step *Step) {
+// makeFault makes the step's fault.
+func (s *http2Stream) makeFault(step *Step) {
 	c := s.conn
 	switch step.Fault {
 	case Reset:
@@ -505,24 +393,24 @@ func (s *http2Stream) fail(step *Step) {
 	case Stall:
 		s.pause(-1)
 	case RefuseStream:
-		s.reset(codeRefusedStream)
+		s.reset(http2.ErrCodeRefusedStream)
 	case ResetStream:
-		s.reset(step.Code)
+		s.reset(http2.ErrCode(step.Code))
 	case GoAway:
 		c.mu.Lock()
 		c.shut = true
 		for id, stream := range c.streams {
 			if id >= s.id {
-				stream.over(errors.New("not processed: GOAWAY"))
+				stream.fail(errors.New("not processed: GOAWAY"))
 			}
 		}
 		c.mu.Unlock()
-		c.writeGoAway(max(s.id, 2) - 2) // clients' streams have odd numbers
+		c.goAway(max(s.id, 2) - 2) // the IDs of a client's streams are odd
 	}
 }
 
-// pause waits for d, or without end if d is negative, and reports whether the client
-// is still there.
+// pause waits for d, or forever if d is negative. It reports whether the client is
+// still there.
 func (s *http2Stream) pause(d time.Duration) bool {
 	var expired <-chan time.Time
 	switch {
@@ -543,55 +431,55 @@ func (s *http2Stream) pause(d time.Duration) bool {
 	}
 }
 
-func (s *http2Stream) reset(code uint32) {
-	s.conn.writeFrame(frameResetStream, 0, s.id, binary.BigEndian.AppendUint32(nil, code))
+// reset sends RST_STREAM.
+func (s *http2Stream) reset(code http2.ErrCode) {
+	s.conn.write(func() error { return s.conn.frames.WriteRSTStream(s.id, code) })
 }
 
-func (c *http2Conn) writeGoAway(last uint32) {
-	payload := binary.BigEndian.AppendUint32(nil, last)
-	c.writeFrame(frameGoAway, 0, 0, binary.BigEndian.AppendUint32(payload, codeNoError))
+// goAway sends GOAWAY with NO_ERROR. It excludes the streams above last.
+func (c *http2Conn) goAway(last uint32) {
+	c.write(func() error { return c.frames.WriteGoAway(last, http2.ErrCodeNo, nil) })
 }
 
-func (c *http2Conn) writeWindowUpdate(id uint32, n int) {
+// openWindow allows the client to send n more bytes on the stream, or on the connection
+// if id is 0.
+func (c *http2Conn) openWindow(id uint32, n int) {
 	if n > 0 {
-		c.writeFrame(frameWindowUpdate, 0, id, binary.BigEndian.AppendUint32(nil, uint32(n)))
+		c.write(func() error { return c.frames.WriteWindowUpdate(id, uint32(n)) })
 	}
 }
 
-// writeHeaders writes a header block, in as many frames as it takes.
-func (c *http2Conn) writeHeaders(id uint32, flags byte, block []byte) {
-	var frames []byte
-	kind := byte(frameHeaders)
-	for {
-		n := min(len(block), maxFrame)
-		if n == len(block) {
-			flags |= flagEndHeaders
+// writeHeaders sends the header block of a response.
+func (s *http2Stream) writeHeaders(status int, header http.Header, end bool) {
+	c := s.conn
+	c.write(func() error {
+		c.block.Reset()
+		c.encoder.WriteField(hpack.HeaderField{Name: ":status", Value: strconv.Itoa(status)})
+		for name, values := range header {
+			switch name {
+			case "Connection", "Keep-Alive", "Proxy-Connection", "Upgrade": // not in HTTP/2 (RFC 9113 §8.2.2)
+				continue
+			}
+			for _, value := range values {
+				c.encoder.WriteField(hpack.HeaderField{Name: strings.ToLower(name), Value: value})
+			}
 		}
-		frames = appendFrame(frames, kind, flags, id, block[:n])
-		if block = block[n:]; len(block) == 0 {
-			c.write(frames)
-			return
+		fragment := c.block.Next(initialMaxFrame)
+		err := c.frames.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: s.id, BlockFragment: fragment, EndStream: end, EndHeaders: c.block.Len() == 0,
+		})
+		for err == nil && c.block.Len() > 0 {
+			fragment = c.block.Next(initialMaxFrame)
+			err = c.frames.WriteContinuation(s.id, c.block.Len() == 0, fragment)
 		}
-		kind, flags = frameContinuation, 0
-	}
+		return err
+	})
 }
 
-// writeFrame writes a frame. Only who waits for the client needs to look at the error:
-// when a connection is lost, the reading of frames ends too.
-func (c *http2Conn) writeFrame(kind, flags byte, id uint32, payload []byte) error {
-	return c.write(appendFrame(nil, kind, flags, id, payload))
-}
-
-func (c *http2Conn) write(frames []byte) error {
+// write calls f, which writes frames that must not be separated. Most callers can
+// ignore the error: a broken connection ends the reading of frames too.
+func (c *http2Conn) write(f func() error) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	_, err := c.link.Write(frames)
-	return err
-}
-
-func appendFrame(b []byte, kind, flags byte, id uint32, payload []byte) []byte {
-	n := len(payload)
-	b = append(b, byte(n>>16), byte(n>>8), byte(n), kind, flags)
-	b = binary.BigEndian.AppendUint32(b, id)
-	return append(b, payload...)
+	return f()
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -364,6 +365,28 @@ func TestServerServesConcurrentStreamsWithinTheirWindows(t *testing.T) {
 		assert.Equal(t, sha256.Sum256([]byte(strings.Repeat(a.URL, 1<<20))), a.BodySHA256)
 	}
 	assert.Equal(t, 1, server.Accepted())
+}
+
+// The header blocks of a connection share a compression table, whose size the client sets.
+func TestServerCompressesHeadersWithinTheTableOfTheClient(t *testing.T) {
+	for _, size := range []int{0, 1, 100, 1 << 20} { // 0 is the default
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
+			server := retrytest.NewServerFunc(retrytest.HTTP2, func(a retrytest.Attempt) retrytest.Step {
+				return retrytest.Step{Header: http.Header{"Same": {"in every response"}, "Path": {a.URL}}}
+			})
+			defer server.Close()
+			server.Client().Transport.(*http.Transport).HTTP2 = &http.HTTP2Config{MaxDecoderHeaderTableSize: size}
+			for i := range 10 {
+				path := "/" + strings.Repeat(strconv.Itoa(i), 1000*i)
+				resp, err := server.Client().Get(server.URL + path)
+				require.NoError(t, err)
+				resp.Body.Close()
+				assert.Equal(t, "in every response", resp.Header.Get("Same"))
+				assert.Equal(t, path, resp.Header.Get("Path"))
+			}
+			assert.Equal(t, 1, server.Accepted())
+		})
+	}
 }
 
 func TestServerCloseEndsEverything(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // Transport is an [http.RoundTripper] that runs a script in memory. It fails with
@@ -248,7 +250,7 @@ func (b *responseBody) through() {
 	b.ended.Do(func() { b.transport.open.Add(-1) })
 }
 
-// error is what the step's failure looks like to a client.
+// error returns the error of a client for the step's failure.
 func (s *Step) error() error {
 	if s.Err != nil {
 		return s.Err
@@ -261,31 +263,21 @@ func (s *Step) error() error {
 	case Close:
 		return io.EOF
 	case RefuseStream:
-		return streamError{StreamID: 1, Code: codeRefusedStream, Cause: errFromPeer}
+		return resetByPeer(http2.ErrCodeRefusedStream)
 	case ResetStream:
-		return streamError{StreamID: 1, Code: s.Code, Cause: errFromPeer}
+		return resetByPeer(http2.ErrCode(s.Code))
 	case GoAway:
 		return errors.New("http2: Transport received Server's graceful shutdown GOAWAY")
 	}
 	return fmt.Errorf("retrytest: unknown fault %q", s.Fault)
 }
 
-// streamError stands in for the error of net/http of that name. As does that one, it turns
-// itself, for errors.As, into any struct that has its fields.
-type streamError struct {
-	StreamID uint32
-	Code     uint32
-	Cause    error
-}
-
-var errFromPeer = errors.New("received from peer")
-
-func (e streamError) Error() string {
-	return fmt.Sprintf("stream error: stream ID %d; %s; %v", e.StreamID, codeName(e.Code), e.Cause)
-}
+// streamError is the error of net/http for a stream that the peer has reset. Like that
+// error, it assigns itself in errors.As to any struct type with the same fields.
+type streamError struct{ http2.StreamError }
 
 func (e streamError) As(target any) bool {
-	to, from := reflect.ValueOf(target).Elem(), reflect.ValueOf(e)
+	to, from := reflect.ValueOf(target).Elem(), reflect.ValueOf(e.StreamError)
 	if to.Kind() != reflect.Struct || to.NumField() != from.NumField() {
 		return false
 	}
@@ -298,6 +290,13 @@ func (e streamError) As(target any) bool {
 		to.Field(i).Set(from.Field(i).Convert(to.Field(i).Type()))
 	}
 	return true
+}
+
+var errFromPeer = errors.New("received from peer")
+
+// resetByPeer returns the error of a stream that the peer has reset with code.
+func resetByPeer(code http2.ErrCode) error {
+	return streamError{http2.StreamError{StreamID: 1, Code: code, Cause: errFromPeer}}
 }
 
 func statusLine(code int) string {
