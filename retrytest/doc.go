@@ -22,9 +22,11 @@
 //	attempts := transport.Attempts() // four: when, what, with which body
 //
 // A script serves each step once, or as many times as the step says
-// ([Step.Times]). An attempt after the end of the script is an error of the test
-// and is told so: a Transport fails with [ErrScriptOver], a Server answers 501
-// with that text, which retry policies do not retry. When attempts come in no
-// fixed order, from many goroutines for example, [NewTransportFunc] and
-// [NewServerFunc] take a function that chooses the step.
+// ([Step.Times]). An attempt after the end of the script is a mistake of the test or
+// of the code under test: a Transport returns an error that matches [ErrScriptOver]
+// and is marked as permanent, a Server sends a 501 with the text of the error. When
+// attempts come in no fixed order, from many goroutines for example,
+// [NewTransportFunc] and [NewServerFunc] take a function that chooses the step.
+//
+// The package is a module of its own, because it needs golang.org/x/net for HTTP/2.
 package retrytest

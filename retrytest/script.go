@@ -11,9 +11,25 @@ import (
 	"time"
 )
 
-// ErrScriptOver is matched by the error of an attempt for which a Transport has no
-// step left, and is the text of the 501 that a Server answers then.
+// ErrScriptOver is matched by the error that a Transport returns for an attempt without
+// a step. The error has a method Permanent() bool, found with errors.As, which returns
+// true: the attempt must not be retried. A Server sends a 501 with the text of the error.
 var ErrScriptOver = errors.New("retrytest: the script is over")
+
+// scriptOverError is the error of an attempt without a step. It matches ErrScriptOver.
+type scriptOverError struct {
+	number      int // of the attempt
+	method, url string
+}
+
+func (e *scriptOverError) Error() string {
+	return fmt.Sprintf("%v: no step for attempt %d (%s %s)", ErrScriptOver, e.number, e.method, e.url)
+}
+
+func (e *scriptOverError) Unwrap() error { return ErrScriptOver }
+
+// Permanent reports that the attempt must not be retried.
+func (e *scriptOverError) Permanent() bool { return true }
 
 // MaxRecorded is how many bytes of a request's body an Attempt keeps.
 const MaxRecorded = 1 << 20
@@ -87,7 +103,7 @@ func (s *script) next(a Attempt) (Step, *record, error) {
 		}
 		s.current, s.served = s.current+1, 0
 	}
-	return Step{}, rec, fmt.Errorf("%w: no step for attempt %d (%s %s)", ErrScriptOver, a.Number, a.Method, a.URL)
+	return Step{}, rec, &scriptOverError{number: a.Number, method: a.Method, url: a.URL}
 }
 
 // Attempts returns the records of all attempts so far, in the order in which they

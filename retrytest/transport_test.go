@@ -103,6 +103,20 @@ func TestTransportZeroValueHasNoSteps(t *testing.T) {
 	assert.ErrorIs(t, err, retrytest.ErrScriptOver)
 }
 
+func TestTransportErrorIsPermanentWhenTheScriptIsOver(t *testing.T) {
+	_, err := (&http.Client{Transport: retrytest.NewTransport()}).Get("http://host/")
+	require.ErrorIs(t, err, retrytest.ErrScriptOver)
+	var permanent interface{ Permanent() bool }
+	require.ErrorAs(t, err, &permanent)
+	assert.True(t, permanent.Permanent())
+
+	for _, fault := range []retrytest.Fault{retrytest.Refuse, retrytest.Reset, retrytest.Close, retrytest.RefuseStream, retrytest.GoAway} {
+		_, err := (&http.Client{Transport: retrytest.NewTransport(retrytest.Step{Fault: fault})}).Get("http://host/")
+		require.Error(t, err)
+		assert.NotErrorAs(t, err, &permanent, "%s", fault)
+	}
+}
+
 func TestTransportAsksTheFunctionForEachStep(t *testing.T) {
 	transport := retrytest.NewTransportFunc(func(a retrytest.Attempt) retrytest.Step {
 		a.Header.Set("Changed", "yes")
