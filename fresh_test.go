@@ -11,10 +11,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -40,105 +38,6 @@ func done(resp *http.Response, err error) error {
 	}
 	io.Copy(io.Discard, resp.Body)
 	return resp.Body.Close()
-}
-
-// patchyServer is an HTTP/2 server in memory that answers nothing on some connections.
-type patchyServer struct {
-	silent   sync.Map // numbers of connections
-	requests [10]atomic.Int32
-}
-
-func (s *patchyServer) transport(t *testing.T) *http.Transport {
-	server, trusting := testTLS(t)
-	return pipeTransport(t, server, trusting, func(p *h2Peer, n int) {
-		p.serve(func(stream uint32) {
-			s.requests[n].Add(1)
-			if _, ok := s.silent.Load(n); !ok {
-				p.ok(stream)
-			}
-		})
-	})
-}
-
-// Fresh connections: an HTTP/2 server that stops answering on one connection but accepts
-// new ones is reached by the second attempt.
-func TestSecondAttemptLeavesASilentHTTP2Connection(t *testing.T) {
-	nested := map[string]func(*Client) *Client{
-		"":        func(c *Client) *Client { return c },
-		"/nested": func(c *Client) *Client { return &Client{HTTPClient: c.StandardClient()} },
-		"/nested, by chain": func(c *Client) *Client {
-			return &Client{HTTPClient: &http.Client{Transport: through(&RoundTripper{Client: c})}}
-		},
-	}
-	for way, send := range sends {
-		for nesting, outer := range nested {
-			t.Run(way+nesting, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					var server patchyServer
-					rt := server.transport(t)
-					defer rt.CloseIdleConnections()
-					client := outer(&Client{HTTPClient: &http.Client{Transport: rt}, Backoff: noWait})
-					client.RetryMax, client.Backoff, client.AttemptTimeout = 1, noWait, 2*time.Second
-					require.NoError(t, send(client, mustRequest(t, "https://host/")))
-					require.EqualValues(t, 1, server.requests[1].Load())
-					server.silent.Store(1, true)
-					start := time.Now()
-					require.NoError(t, send(client, mustRequest(t, "https://host/")))
-					assert.Equal(t, 2*time.Second, time.Since(start), "one attempt timed out, the next was answered")
-					assert.EqualValues(t, 2, server.requests[1].Load())
-					assert.EqualValues(t, 1, server.requests[2].Load(), "on a new connection")
-				})
-			})
-		}
-	}
-}
-
-// Fresh connections: the others in the pool are not touched: not the suspect one, on
-// which another call may be under way, nor those to other servers.
-func TestFreshConnectionLeavesThePoolAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var server patchyServer
-		rt := server.transport(t)
-		defer rt.CloseIdleConnections()
-		client := &Client{RetryMax: 1, Backoff: noWait, AttemptTimeout: 2 * time.Second, HTTPClient: &http.Client{Transport: rt}}
-		send := sends["Do"]
-		require.NoError(t, send(client, mustRequest(t, "https://host/")))
-		require.NoError(t, send(client, mustRequest(t, "https://other/")))
-		server.silent.Store(1, true)
-		require.NoError(t, send(client, mustRequest(t, "https://host/")))
-		server.silent.Delete(1)
-		require.NoError(t, send(client, mustRequest(t, "https://host/")))
-		require.NoError(t, send(client, mustRequest(t, "https://other/")))
-		assert.EqualValues(t, 3, server.requests[1].Load(), "host: the first, the silent one, the last")
-		assert.EqualValues(t, 2, server.requests[2].Load(), "other: the same connection twice")
-		assert.EqualValues(t, 1, server.requests[3].Load(), "the retry")
-		assert.Zero(t, server.requests[4].Load(), "no further connection")
-	})
-}
-
-// Fresh connections: pings find a dead HTTP/2 connection where no attempt times out, and
-// net/http itself leaves it.
-func TestDeadHTTP2ConnectionIsFoundByPings(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		server, trusting := testTLS(t)
-		var requests [4]atomic.Int32
-		rt := pipeTransport(t, server, trusting, func(p *h2Peer, n int) {
-			p.serve(func(stream uint32) {
-				if requests[n].Add(1) == 2 && n == 1 {
-					io.Copy(io.Discard, p.conn) // answers no ping
-				}
-				p.ok(stream)
-			})
-		})
-		defer rt.CloseIdleConnections()
-		rt.HTTP2 = NewClient().HTTPClient.Transport.(*http.Transport).HTTP2
-		client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: rt}}
-		require.NoError(t, sends["Do"](client, mustRequest(t, "https://host/")))
-		start := time.Now()
-		require.NoError(t, sends["Do"](client, mustRequest(t, "https://host/")))
-		assert.Equal(t, 20*time.Second, time.Since(start), "15 s of silence, 5 s for the ping")
-		assert.EqualValues(t, 1, requests[2].Load())
-	})
 }
 
 // Fresh connections: HTTP/1.1, after a 408 and after a timeout.

@@ -575,10 +575,32 @@ func TestFaultCertificateThatDoesNotVerifyGetsOneAttempt(t *testing.T) {
 	}
 }
 
-// tlsServer starts a server that makes a TLS handshake with config on each connection and
-// then sends a 200. If the handshake fails, it keeps the connection open until the client
-// has read the alert.
-func tlsServer(t *testing.T, config *tls.Config) (url string, accepted *atomic.Int32) {
+// testTLS returns the TLS configuration of a server and that of a client that trusts it.
+func testTLS(t *testing.T) (server, client *tls.Config) {
+	t.Helper()
+	donor := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate
+	defer donor.Close()
+	roots := donor.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	return &tls.Config{Certificates: donor.TLS.Certificates}, &tls.Config{RootCAs: roots, ServerName: "example.com"}
+}
+
+// tlsPair returns a client, its TLS configuration, and the configuration of a server that
+// the client trusts.
+func tlsPair(t *testing.T, version uint16) (*retryablehttp.Client, *tls.Config, *tls.Config) {
+	t.Helper()
+	server, trusting := testTLS(t)
+	server.MinVersion, server.MaxVersion = version, version
+	trusting.MinVersion, trusting.MaxVersion = version, version
+	client := retryablehttp.NewClient()
+	client.HTTPClient = &http.Client{Transport: &http.Transport{TLSClientConfig: trusting}}
+	client.RetryWaitMin, client.RetryWaitMax = time.Millisecond, time.Millisecond
+	return client, trusting, server
+}
+
+// listen starts a server on the loopback interface that calls serve for each connection
+// in a goroutine of its own. It returns the address and the number of connections so far.
+// The connections are closed when the test ends.
+func listen(t *testing.T, serve func(conn net.Conn)) (addr string, accepted *atomic.Int32) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -593,33 +615,32 @@ func tlsServer(t *testing.T, config *tls.Config) (url string, accepted *atomic.I
 			accepted.Add(1)
 			running.Go(func() {
 				defer conn.Close()
-				secure := tls.Server(conn, config)
-				if secure.Handshake() == nil {
-					http.ReadRequest(bufio.NewReader(secure))
-					io.WriteString(secure, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-					secure.CloseWrite()
-				}
-				conn.(*net.TCPConn).CloseWrite()
-				io.Copy(io.Discard, conn) // until the client has closed
+				stop := context.AfterFunc(t.Context(), func() { conn.Close() })
+				defer stop()
+				serve(conn)
 			})
 		}
 	})
 	t.Cleanup(func() { listener.Close(); running.Wait() })
-	return "https://" + listener.Addr().String(), accepted
+	return listener.Addr().String(), accepted
 }
 
-// tlsPair returns a client, its TLS configuration, and the configuration of a server that
-// the client trusts.
-func tlsPair(t *testing.T, version uint16) (*retryablehttp.Client, *tls.Config, *tls.Config) {
+// tlsServer starts a server that makes a TLS handshake with config on each connection and
+// then sends a 200. If the handshake fails, it keeps the connection open until the client
+// has read the alert.
+func tlsServer(t *testing.T, config *tls.Config) (url string, accepted *atomic.Int32) {
 	t.Helper()
-	donor := httptest.NewTLSServer(http.NotFoundHandler()) // has the certificate
-	t.Cleanup(donor.Close)
-	transport := donor.Client().Transport.(*http.Transport)
-	transport.TLSClientConfig.MinVersion, transport.TLSClientConfig.MaxVersion = version, version
-	client := retryablehttp.NewClient()
-	client.HTTPClient = donor.Client()
-	client.RetryWaitMin, client.RetryWaitMax = time.Millisecond, time.Millisecond
-	return client, transport.TLSClientConfig, &tls.Config{Certificates: donor.TLS.Certificates, MinVersion: version, MaxVersion: version}
+	addr, accepted := listen(t, func(conn net.Conn) {
+		secure := tls.Server(conn, config)
+		if secure.Handshake() == nil {
+			http.ReadRequest(bufio.NewReader(secure))
+			io.WriteString(secure, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+			secure.CloseWrite()
+		}
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn) // until the client closes the connection
+	})
+	return "https://" + addr, accepted
 }
 
 // A client certificate that the server rejects is a permanent error.
