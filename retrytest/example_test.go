@@ -10,8 +10,8 @@ import (
 	"github.com/a0b132ce/retryablehttp/retrytest"
 )
 
-// A real server that resets the first connection, breaks off the second answer, and
-// then gives in.
+// The server resets the first connection, cuts off the second response, and sends the
+// third one whole.
 func ExampleServer() {
 	server := retrytest.NewServer(retrytest.HTTP2,
 		retrytest.Step{Read: retrytest.HeadersOnly, Fault: retrytest.Reset},
@@ -29,8 +29,8 @@ func ExampleServer() {
 		return
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(resp.Body)
-	fmt.Printf("%s after %d attempts on %d connections\n", answer, len(server.Attempts()), server.Accepted())
+	body, _ := io.ReadAll(resp.Body)
+	fmt.Printf("%s after %d attempts on %d connections\n", body, len(server.Attempts()), server.Accepted())
 	// Output:
 	// done after 3 attempts on 3 connections
 }

@@ -11,30 +11,30 @@ import (
 	"time"
 )
 
-// http1Conn is a connection of HTTP/1.1. One goroutine serves it, one request after
-// the other.
+// http1Conn is an HTTP/1.1 connection. One goroutine serves its requests.
 type http1Conn struct {
 	server *Server
 	link   *link
 	in     *bufio.Reader
 	out    *bufio.Writer
-	body   bool // the current request has a body that has not been read to its end
+	body   bool // the body of the current request has not been read to its end
 }
 
+// serveHTTP1 serves the connection l until it ends.
 func serveHTTP1(s *Server, l *link) {
 	c := &http1Conn{server: s, link: l, in: bufio.NewReader(l), out: bufio.NewWriter(l)}
 	for c.serveRequest() {
 	}
 }
 
-// serveRequest reports whether the connection can serve another.
+// serveRequest serves one request. It reports whether the connection can serve another.
 func (c *http1Conn) serveRequest() bool {
 	if _, err := c.in.Peek(1); err != nil {
 		return false
 	}
 	req, err := http.ReadRequest(c.in)
 	if err != nil {
-		// As servers do; a TLS client sees by it that it is at the wrong port.
+		// Servers do so. It makes net/http return ErrSchemeMismatch to a TLS client.
 		c.out.WriteString("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 		c.out.Flush()
 		c.link.finish()
@@ -54,15 +54,15 @@ func (c *http1Conn) serveRequest() bool {
 	if err != nil || !c.pause(step.Delay) {
 		return false
 	}
-	if !c.answer(req.Method, &step) {
+	if !c.respond(req.Method, &step) {
 		return false
 	}
 	if step.Close || req.Close {
 		c.link.finish()
 		return false
 	}
-	// After an early answer the client may go on writing, and then use the
-	// connection again.
+	// After an early response the client may write the rest of the body, and then use
+	// the connection again.
 	_, err = io.Copy(io.Discard, req.Body)
 	return err == nil
 }
@@ -87,13 +87,13 @@ func (c *http1Conn) readBody(req *http.Request, step *Step, rec *record) error {
 	return nil
 }
 
-// answer sends the answer, or what the step has in its place, and reports whether
-// the connection is still good.
-func (c *http1Conn) answer(method string, step *Step) bool {
+// respond sends the step's response, or makes its fault. It reports whether the connection
+// can still be used.
+func (c *http1Conn) respond(method string, step *Step) bool {
 	body := step.bodyFor(method)
 	sent, fails := step.failure(body)
 	if sent < 0 {
-		c.fail(step.Fault)
+		c.makeFault(step.Fault)
 		return false
 	}
 	chunked := step.Chunked && mayHaveBody(step.status())
@@ -104,7 +104,7 @@ func (c *http1Conn) answer(method string, step *Step) bool {
 	if step.Close {
 		header.Set("Connection", "close")
 	}
-	chunked = chunked && body != "" // HEAD has the header alone
+	chunked = chunked && body != "" // a response to HEAD has no body
 	fmt.Fprintf(c.out, "HTTP/1.1 %03d %s\r\n", step.status(), http.StatusText(step.status()))
 	header.Write(c.out)
 	c.out.WriteString("\r\n")
@@ -115,7 +115,7 @@ func (c *http1Conn) answer(method string, step *Step) bool {
 		return false
 	}
 	if fails {
-		c.fail(step.Fault)
+		c.makeFault(step.Fault)
 		return false
 	}
 	switch {
@@ -127,7 +127,8 @@ func (c *http1Conn) answer(method string, step *Step) bool {
 	return c.out.Flush() == nil
 }
 
-// write sends what is buffered and then data, byte by byte if it is to drip.
+// write sends what is buffered and then data, one byte after each drip if that is
+// positive. It reports whether the connection can still be used.
 func (c *http1Conn) write(data string, drip time.Duration) bool {
 	if drip <= 0 {
 		c.out.WriteString(data)
@@ -142,7 +143,8 @@ func (c *http1Conn) write(data string, drip time.Duration) bool {
 	return c.out.Flush() == nil
 }
 
-func (c *http1Conn) fail(fault Fault) {
+// makeFault makes a fault.
+func (c *http1Conn) makeFault(fault Fault) {
 	switch fault {
 	case Reset:
 		c.link.reset()
@@ -153,13 +155,13 @@ func (c *http1Conn) fail(fault Fault) {
 			<-c.server.closing
 			return
 		}
-		// A client to which the answer looks whole may even send another
-		// request before it leaves.
+		// A client that has the whole response may send another request before it
+		// closes the connection.
 		io.Copy(io.Discard, c.in)
 	}
 }
 
-// pause waits for d and reports whether the client is still there.
+// pause waits for d. It reports whether the client is still there.
 func (c *http1Conn) pause(d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -167,8 +169,8 @@ func (c *http1Conn) pause(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	if !c.body {
-		// A client that has sent its whole request sends nothing more for now, so
-		// reading tells when it leaves.
+		// The client has sent its whole request, so reading blocks until it closes the
+		// connection.
 		c.link.SetReadDeadline(time.Now().Add(d))
 		defer c.link.SetReadDeadline(time.Time{})
 		switch _, err := c.in.Peek(1); {

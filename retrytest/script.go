@@ -34,16 +34,16 @@ func (e *scriptOverError) Permanent() bool { return true }
 // MaxRecorded is how many bytes of a request's body an Attempt keeps.
 const MaxRecorded = 1 << 20
 
-// Attempt is the record of a request that reached a Transport or a Server. One that
-// net/http sends again on its own (after a connection that was idle has failed, or
-// an HTTP/2 stream was refused) is an attempt of its own here.
+// Attempt is the record of a request that reached a Transport or a Server. If net/http
+// sends a request again by itself, because an idle connection has failed or an HTTP/2
+// stream was refused, that is another Attempt.
 type Attempt struct {
-	// Number counts the attempts from 1, in the order in which they came.
+	// Number counts the attempts from 1, in the order of their arrival.
 	Number int
-	// Time is when the attempt came: at a Server, with its headers.
+	// Time is when the attempt arrived. At a Server, that is when its header did.
 	Time time.Time
-	// Method and URL are the request's. A Server's URL is the path and query
-	// alone.
+	// Method and URL are those of the request. At a Server, URL is only the path
+	// and the query.
 	Method string
 	URL    string
 	// Host is the host that the request is for, with the port if it has one.
@@ -53,20 +53,21 @@ type Attempt struct {
 	// ContentLength is the declared length of the request's body, -1 if it has
 	// a body of undeclared length.
 	ContentLength int64
-	// Conn tells on which of a Server's connections the attempt came, counted
-	// from 1. It is 0 at a Transport.
+	// Conn is the number of the Server's connection, counted from 1. It is 0 at a
+	// Transport.
 	Conn int
 
 	// Body is what was read of the request's body, up to MaxRecorded bytes.
 	Body []byte
-	// BodySize and BodySHA256 are those of all that was read.
+	// BodySize and BodySHA256 are the number and the checksum of all bytes that
+	// were read.
 	BodySize   int64
 	BodySHA256 [sha256.Size]byte
-	// BodyErr is what kept the body from being read as far as the step says, nil
-	// if it was.
+	// BodyErr is the error that ended the reading before Step.Read bytes, nil if
+	// there was none.
 	BodyErr error
-	// BodyRead tells that the reading has ended. Until then, BodySize and
-	// BodySHA256 are not set.
+	// BodyRead reports whether the reading has ended. Until then BodySize,
+	// BodySHA256 and BodyErr are not set.
 	BodyRead bool
 }
 
@@ -74,14 +75,14 @@ type Attempt struct {
 // has no steps.
 type script struct {
 	mu       sync.Mutex
-	choose   func(Attempt) Step // nil: from steps
+	choose   func(Attempt) Step // if nil, steps are used
 	steps    []Step
-	current  int // in steps
-	served   int // by the current step
+	current  int // index in steps
+	served   int // number of attempts that the current step has served
 	attempts []*Attempt
 }
 
-// next records an attempt and says what is to happen to it.
+// next records an attempt and returns its step.
 func (s *script) next(a Attempt) (Step, *record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +91,7 @@ func (s *script) next(a Attempt) (Step, *record, error) {
 	s.attempts = append(s.attempts, &a)
 	rec := &record{script: s, attempt: &a}
 	if s.choose != nil {
-		// The function is called with the lock held, so it need not have one.
+		// The lock is held, so that choose needs no lock of its own.
 		given := a
 		given.Header = a.Header.Clone()
 		return s.choose(given), rec, nil
@@ -106,8 +107,7 @@ func (s *script) next(a Attempt) (Step, *record, error) {
 	return Step{}, rec, &scriptOverError{number: a.Number, method: a.Method, url: a.URL}
 }
 
-// Attempts returns the records of all attempts so far, in the order in which they
-// came.
+// Attempts returns the records of all attempts so far, in the order of their arrival.
 func (s *script) Attempts() []Attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +120,8 @@ func (s *script) Attempts() []Attempt {
 	return all
 }
 
-// A record takes down the body of an attempt. One goroutine writes to it.
+// A record is an io.Writer that records the body of an attempt. Only one goroutine may
+// use it.
 type record struct {
 	script  *script
 	attempt *Attempt
@@ -143,7 +144,7 @@ func (r *record) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end is called once, when the body has been read as far as it will be.
+// end records that the reading of the body has ended with err. It is called once.
 func (r *record) end(err error) {
 	var sum [sha256.Size]byte
 	if r.hash != nil {

@@ -11,34 +11,33 @@ import (
 	"sync"
 )
 
-// Protocol is what a Server speaks.
+// Protocol is the protocol of a Server.
 type Protocol string
 
 const (
-	// HTTP1 is HTTP/1.1 in the clear.
+	// HTTP1 is HTTP/1.1 without TLS.
 	HTTP1 Protocol = "HTTP/1.1"
 	// HTTPS is HTTP/1.1 over TLS.
 	HTTPS Protocol = "HTTPS"
-	// HTTP2 is HTTP/2 over TLS, agreed on by ALPN.
+	// HTTP2 is HTTP/2 over TLS, negotiated with ALPN.
 	HTTP2 Protocol = "HTTP/2"
 )
 
 // Server runs a script over real connections on the loopback interface.
 //
-// A step is taken when the headers of a request have arrived, so connections that a
-// client opens ahead and never uses take none. A step that a Server cannot
-// produce (Refuse, Err, a fault of HTTP/2 on HTTP/1.1) is an error of the test,
-// and is answered with a 501 that says so. The methods may be called by any number
-// of goroutines.
+// A request takes its step when its header has arrived, so a connection that the client
+// opens and does not use takes no step. For a step that a Server cannot perform (Refuse,
+// Err, a fault of HTTP/2 on HTTP/1.1) it sends a 501 that says so. Any number of
+// goroutines may call the methods.
 type Server struct {
-	// URL is where the server listens, such as https://127.0.0.1:45678, without
-	// a path.
+	// URL is the server's address, such as https://127.0.0.1:45678, without a
+	// path.
 	URL string
 
 	protocol Protocol
 	script   script
 	listener net.Listener
-	tls      *tls.Config // nil: in the clear
+	tls      *tls.Config // nil for HTTP1
 	client   *http.Client
 
 	closing chan struct{} // closed by Close
@@ -50,15 +49,15 @@ type Server struct {
 	conns    map[net.Conn]struct{} // the open ones
 }
 
-// NewServer starts a Server that serves the steps in order. The caller closes it.
-// Like httptest.NewServer it panics if it cannot listen.
+// NewServer starts a Server that performs the steps in order. The caller must close it.
+// NewServer panics if it cannot listen, as httptest.NewServer does.
 func NewServer(protocol Protocol, steps ...Step) *Server {
 	return startServer(&Server{protocol: protocol, script: script{steps: steps}})
 }
 
-// NewServerFunc starts a Server that asks choose for the step of each attempt.
-// choose is given the attempt without its body, and is not called by two goroutines
-// at once. The step's Times means nothing here.
+// NewServerFunc starts a Server that calls choose for the step of each attempt. The
+// argument of choose has no body. No two goroutines call choose at the same time. The
+// step's Times is ignored.
 func NewServerFunc(protocol Protocol, choose func(Attempt) Step) *Server {
 	return startServer(&Server{protocol: protocol, script: script{choose: choose}})
 }
@@ -99,7 +98,7 @@ func startServer(s *Server) *Server {
 // which Close closes.
 func (s *Server) Client() *http.Client { return s.client }
 
-// Certificate returns the server's certificate, nil for a server in the clear.
+// Certificate returns the server's certificate, nil for a server without TLS.
 func (s *Server) Certificate() *x509.Certificate {
 	if s.tls == nil {
 		return nil
@@ -107,8 +106,7 @@ func (s *Server) Certificate() *x509.Certificate {
 	return s.tls.Certificates[0].Leaf
 }
 
-// Attempts returns the records of all attempts so far, in the order in which they
-// came.
+// Attempts returns the records of all attempts so far, in the order of their arrival.
 func (s *Server) Attempts() []Attempt { return s.script.Attempts() }
 
 // Accepted returns how many connections have been accepted so far.
@@ -118,16 +116,16 @@ func (s *Server) Accepted() int {
 	return s.accepted
 }
 
-// OpenConns returns how many connections are open. A connection that its client
-// has closed counts until the server has noticed, which takes a moment.
+// OpenConns returns how many connections are open. A connection that the client closes
+// is counted until the server notices, a moment later.
 func (s *Server) OpenConns() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
 }
 
-// Close stops listening, breaks all connections and waits until all goroutines of
-// the server have ended. It may be called more than once.
+// Close stops listening, closes all connections and waits until all goroutines of the
+// server have ended. It may be called more than once.
 func (s *Server) Close() {
 	s.client.CloseIdleConnections()
 	s.mu.Lock()
@@ -143,6 +141,7 @@ func (s *Server) Close() {
 	s.running.Wait()
 }
 
+// accept serves the connections that clients open, until the listener is closed.
 func (s *Server) accept() {
 	for {
 		conn, err := s.listener.Accept()
@@ -158,7 +157,7 @@ func (s *Server) accept() {
 		s.accepted++
 		number := s.accepted
 		s.conns[conn] = struct{}{}
-		// Under the lock, so that Close cannot be waiting already.
+		// The lock is held, so that Close is not waiting yet.
 		s.running.Go(func() {
 			s.serve(conn.(*net.TCPConn), number)
 			conn.Close()
@@ -170,7 +169,7 @@ func (s *Server) accept() {
 	}
 }
 
-// serve serves one connection until it is over.
+// serve serves one connection until it ends.
 func (s *Server) serve(tcp *net.TCPConn, number int) {
 	link := &link{Conn: tcp, tcp: tcp, number: number}
 	if s.tls != nil {
@@ -187,8 +186,8 @@ func (s *Server) serve(tcp *net.TCPConn, number int) {
 	serveHTTP1(s, link)
 }
 
-// next records an attempt and says what is to happen to it, which is a 501 if the
-// server cannot do what the script says.
+// next records an attempt and returns its step. It returns a 501 if the server cannot
+// perform the step.
 func (s *Server) next(a Attempt, http2 bool) (Step, *record) {
 	step, rec, err := s.script.next(a)
 	switch {
@@ -204,20 +203,20 @@ func (s *Server) next(a Attempt, http2 bool) (Step, *record) {
 	return step, rec
 }
 
-// A link is a connection with the socket beneath it.
+// A link is a connection and the socket below it.
 type link struct {
 	net.Conn // tcp, or TLS over it
 	tcp      *net.TCPConn
 	number   int
 }
 
-// reset breaks the connection with a TCP RST.
+// reset ends the connection with a TCP RST.
 func (l *link) reset() {
 	l.tcp.SetLinger(0)
 	l.tcp.Close()
 }
 
-// closeWrite tells the client that nothing more will come.
+// closeWrite closes the sending side of the connection.
 func (l *link) closeWrite() {
 	if secure, ok := l.Conn.(*tls.Conn); ok {
 		secure.CloseWrite()
@@ -225,9 +224,9 @@ func (l *link) closeWrite() {
 	l.tcp.CloseWrite()
 }
 
-// finish ends the connection in good order: the client is told, and what it is
-// still sending is taken in until it has closed its side. To close at once would
-// send a RST, which can destroy an answer that the client has not read yet.
+// finish closes the sending side of the connection, and discards what the client sends
+// until it closes its side. Closing the connection at once would send a RST if the client
+// is still writing, and the client could lose a response that it has not read yet.
 func (l *link) finish() {
 	l.closeWrite()
 	io.Copy(io.Discard, l.tcp)

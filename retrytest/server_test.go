@@ -289,7 +289,7 @@ func TestServerCloseAfterTheAnswerCostsTheConnection(t *testing.T) {
 			_, body, err := get(t, server)
 			require.NoError(t, err)
 			assert.Equal(t, "1", body)
-			// The GOAWAY of HTTP/2 comes after the answer.
+			// On HTTP/2 the GOAWAY arrives after the response.
 			require.Eventually(t, func() bool { return server.OpenConns() == 0 }, 5*time.Second, time.Millisecond)
 			assert.Equal(t, i+1, server.Accepted())
 		}

@@ -17,13 +17,12 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// Transport is an [http.RoundTripper] that runs a script in memory. It fails with
-// the errors that net/http gives for the same faults on a real connection, obeys
-// the request's context, and closes the request's body on every path. Any number
-// of goroutines may use it; the zero Transport has no steps.
+// Transport is an [http.RoundTripper] that runs a script in memory. It returns the errors
+// that net/http returns for the same faults on a real connection, obeys the request's
+// context, and always closes the request's body. Any number of goroutines may use it. The
+// zero Transport has no steps.
 //
-// It waits only on channels and timers, so it can be used in a bubble of
-// testing/synctest.
+// It waits only on channels and timers, so it can be used in a testing/synctest bubble.
 type Transport struct {
 	script script
 	open   atomic.Int64
@@ -31,24 +30,23 @@ type Transport struct {
 
 var _ http.RoundTripper = (*Transport)(nil)
 
-// NewTransport returns a Transport that serves the steps in order.
+// NewTransport returns a Transport that performs the steps in order.
 func NewTransport(steps ...Step) *Transport {
 	return &Transport{script: script{steps: steps}}
 }
 
-// NewTransportFunc returns a Transport that asks choose for the step of each
-// attempt. choose is given the attempt without its body, and is not called by two
-// goroutines at once. The step's Times means nothing here.
+// NewTransportFunc returns a Transport that calls choose for the step of each attempt. The
+// argument of choose has no body. No two goroutines call choose at the same time. The
+// step's Times is ignored.
 func NewTransportFunc(choose func(Attempt) Step) *Transport {
 	return &Transport{script: script{choose: choose}}
 }
 
-// Attempts returns the records of all attempts so far, in the order in which they
-// came.
+// Attempts returns the records of all attempts so far, in the order of their arrival.
 func (t *Transport) Attempts() []Attempt { return t.script.Attempts() }
 
-// OpenBodies returns how many responses have a body that was neither closed nor
-// read to its end. A client that leaks nothing leaves 0 behind.
+// OpenBodies returns how many responses have a body that was neither closed nor read to
+// its end. It is 0 after the calls of a client that leaks nothing.
 func (t *Transport) OpenBodies() int { return int(t.open.Load()) }
 
 // RoundTrip implements [http.RoundTripper].
@@ -128,11 +126,12 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// CloseIdleConnections does nothing: there are none.
+// CloseIdleConnections does nothing, because a Transport has no connections.
 func (t *Transport) CloseIdleConnections() {}
 
-// readBody reads the request's body as far as the step says, and closes it. It
-// returns when ctx is done, as net/http's transport does, whatever the body does.
+// readBody reads the request's body as far as the step says, and closes it. It returns
+// when ctx is done, even if a Read of the body is still blocked, as net/http's transport
+// does.
 func readBody(ctx context.Context, rec *record, body io.ReadCloser, read, declared int64) error {
 	if read < 0 || body == http.NoBody {
 		rec.end(nil)
@@ -166,8 +165,8 @@ func readBody(ctx context.Context, rec *record, body io.ReadCloser, read, declar
 	}
 }
 
-// sleep waits until d is over, ctx is done or closed is closed. A nil channel never
-// is.
+// sleep waits until d is over, ctx is done or closed is closed. A nil channel is never
+// closed.
 func sleep(ctx context.Context, closed <-chan struct{}, d time.Duration) error {
 	if d <= 0 {
 		return context.Cause(ctx)
@@ -186,12 +185,12 @@ func sleep(ctx context.Context, closed <-chan struct{}, d time.Duration) error {
 
 var errBodyClosed = errors.New("http: read on closed response body")
 
-// responseBody serves the body of a response until its fault strikes.
+// responseBody is the body of a response. It ends with the step's failure, if any.
 type responseBody struct {
 	transport *Transport
 	ctx       context.Context
 	drip      time.Duration
-	end       error // after unread; nil means to stall
+	end       error // returned after unread; nil means to stall
 
 	mu     sync.Mutex // one Read at a time
 	unread string
@@ -239,18 +238,19 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close implements io.Closer. It ends a Read that is waiting.
+// Close implements io.Closer. It ends a Read that is blocked.
 func (b *responseBody) Close() error {
 	b.once.Do(func() { close(b.closed) })
 	b.through()
 	return nil
 }
 
+// through counts the body as closed.
 func (b *responseBody) through() {
 	b.ended.Do(func() { b.transport.open.Add(-1) })
 }
 
-// error returns the error of a client for the step's failure.
+// error returns the error that a client gets for the step's failure.
 func (s *Step) error() error {
 	if s.Err != nil {
 		return s.Err
