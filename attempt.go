@@ -1,41 +1,40 @@
 package retryablehttp
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"time"
 )
 
 // Attempt describes one finished attempt to [Client.OnAttempt].
 type Attempt struct {
-	// Number counts the attempts of a call from 1. It includes those that a client
-	// hidden in the transport has made by itself.
+	// Number is the attempt's number within its call, from 1.
 	Number int
-	// Request is the request as it was sent. It must not be modified.
+	// Request is the request as it was sent. Do not modify it.
 	Request *http.Request
-	// Response is nil when the attempt got none. Its body belongs to the call.
+	// Response is nil if the attempt got none. Do not read or close its body.
 	Response *http.Response
-	// Err is the error of the attempt, the policy's or the response handler's,
-	// nil when none of them had one.
+	// Err is the error of the policy, the response handler or the attempt, nil if there
+	// is none.
 	Err error
-	// Start is when the attempt was sent, Duration how long it took until
-	// response headers (the end of the body, as far as Client.BodyMax has it read)
-	// or an error.
+	// Start is when the attempt was sent. Duration is the time until the response's
+	// headers, the end of a body that Client.BufferMax has read, or an error.
 	Start    time.Time
 	Duration time.Duration
-	// Retry tells whether another attempt follows, Wait after how long. A
-	// cancel during the wait, or a PrepareRetry that fails, can still prevent it.
+	// Retry reports whether another attempt follows, after Wait. A cancel during the wait,
+	// or a PrepareRetry that fails, can still prevent it.
 	Retry bool
 	Wait  time.Duration
-	// Reason tells why the attempt is retried, or why the call gives up. It is
-	// empty when the response is the answer.
+	// Reason says why the attempt is retried, or why the call fails. It is empty if the
+	// response is accepted.
 	Reason Reason
 }
 
-// Reason says in a word or two why an attempt was followed by another, or why none
-// followed.
+// Reason says why an attempt is followed by another, or why the call fails.
 type Reason string
 
-// Why an attempt is followed by another.
+// Reasons for a retry.
 const (
 	ReasonStatus          Reason = "status"           // the policy retries this response
 	ReasonTransportError  Reason = "transport error"  // no response
@@ -43,15 +42,103 @@ const (
 	ReasonResponseHandler Reason = "response handler" // the handler refused the response
 )
 
-// Why a call gives up.
+// Reasons for the failure of a call.
 const (
 	ReasonRetriesUsedUp  Reason = "retries used up"      // RetryMax
 	ReasonNotRetryable   Reason = "not retryable"        // the policy said stop
-	ReasonCanceled       Reason = "canceled"             // the request's context
+	ReasonCanceled       Reason = "canceled"             // the request's context was canceled
 	ReasonDeadline       Reason = "deadline"             // the context's deadline passed, or the wait would have passed it
 	ReasonMaxElapsedTime Reason = "max elapsed time"     // the same for MaxElapsedTime
 	ReasonRetryAfter     Reason = "Retry-After too long" // longer than RetryAfterMax
-	ReasonNotReplayable  Reason = "not replayable"       // a one-shot body of which more than ReplayMax was read
+	ReasonNotReplayable  Reason = "not replayable"       // more than ReplayMax was read of a body that can be read only once
 	ReasonPrepareRetry   Reason = "PrepareRetry failed"
-	ReasonBody           Reason = "request body failed" // it could not be opened or, a one-shot body, not be read
+	ReasonBody           Reason = "request body failed" // opening it or, if it can be read only once, reading it
 )
+
+// attempt is one attempt of a call. It is prepared, sent, judged and reported.
+type attempt struct {
+	number int
+	req    *http.Request
+	ctx    *attemptContext // nil if the attempt needs none
+	seen   *observer       // nil if it is not observed
+	body   *sentBody       // of req; nil if it is in memory or a file
+
+	redirected *io.ReadCloser // the last body that http.Client has opened for a redirect
+
+	resp          *http.Response
+	err           error         // of the transport
+	transportBody io.ReadCloser // of resp as *http.Transport returned it; nil for other transports
+	drained       bool          // the body of resp was read
+
+	retry      bool // the policy's decision
+	policyErr  error
+	handlerErr error
+
+	start time.Time // start and took are for OnAttempt and BufferMax
+	took  time.Duration
+}
+
+// cause returns the error that explains the result, nil if only a status does.
+func (a *attempt) cause() error {
+	switch {
+	case a.policyErr != nil:
+		return a.policyErr
+	case a.handlerErr != nil:
+		return a.handlerErr
+	}
+	return a.err
+}
+
+// causeOrStatus returns the cause or, if there is none, an error for the status.
+func (a *attempt) causeOrStatus() error {
+	if cause := a.cause(); cause != nil || a.resp == nil {
+		return cause
+	}
+	return newStatusError(a.resp)
+}
+
+// accepted reports whether the call returns the response.
+func (a *attempt) accepted() bool { return !a.retry && a.cause() == nil }
+
+// result returns what a nested call returns: the outcome as it is, for the outer client
+// to judge.
+func (a *attempt) result() (*http.Response, error) {
+	err := a.err
+	switch {
+	case a.policyErr != nil && !a.retry:
+		err = a.policyErr
+	case a.handlerErr != nil:
+		err = a.handlerErr
+	}
+	switch {
+	case a.resp == nil:
+	case err != nil:
+		a.resp.Body.Close()
+		return nil, err
+	case a.ctx != nil:
+		a.ctx.keep(a.resp)
+	}
+	return a.resp, err
+}
+
+// abandon releases what the attempt holds.
+func (a *attempt) abandon() {
+	if a.resp != nil && a.resp.Body != nil {
+		a.resp.Body.Close()
+	}
+	if a.ctx != nil {
+		a.ctx.release()
+	}
+}
+
+func (a *attempt) retryReason() Reason {
+	switch {
+	case a.handlerErr != nil:
+		return ReasonResponseHandler
+	case errors.Is(a.err, ErrAttemptTimeout):
+		return ReasonAttemptTimeout
+	case a.err != nil:
+		return ReasonTransportError
+	}
+	return ReasonStatus
+}

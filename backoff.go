@@ -9,18 +9,16 @@ import (
 	"time"
 )
 
-// Backoff says how long to wait before the next attempt. min and max are
-// [Client.RetryWaitMin] and [Client.RetryWaitMax]; attemptNum counts the
-// attempts that have failed so far, less one (0 after the first); resp is the
-// response of the last attempt, nil if it got none. A negative answer means no
-// wait. A Backoff is called by many goroutines at once. It may read the
-// response's header; the body belongs to the client.
+// Backoff returns how long to wait before the next attempt. min and max are
+// [Client.RetryWaitMin] and [Client.RetryWaitMax]. attemptNum is 0 after the first attempt,
+// 1 after the second, and so on. resp is the response of the last attempt, nil if it got
+// none; a Backoff may read its header, not its body. 0 and negative results mean no wait.
+// A Backoff may be called by many goroutines at once.
 type Backoff func(min, max time.Duration, attemptNum int, resp *http.Response) time.Duration
 
-// DefaultBackoff waits as long as Retry-After asks on a 429 or 503 (RFC 9110
-// §10.2.3), and otherwise min·2^attemptNum, never more than max. It is exact:
-// clients that fail together retry together, which
-// [ExponentialJitterBackoff] avoids.
+// DefaultBackoff returns the Retry-After of a 429 or 503 (RFC 9110 §10.2.3), otherwise
+// min·2^attemptNum, at most max. It has no jitter, so that clients that fail together
+// retry together. Most programs should use [ExponentialJitterBackoff].
 func DefaultBackoff(min, max time.Duration, attemptNum int, resp *http.Response) time.Duration {
 	if wait, ok := askedToWait(resp); ok {
 		return wait
@@ -28,12 +26,11 @@ func DefaultBackoff(min, max time.Duration, attemptNum int, resp *http.Response)
 	return exponential(min, max, attemptNum)
 }
 
-// ExponentialJitterBackoff is what [NewClient] sets. It obeys Retry-After as
-// [DefaultBackoff] does, and otherwise draws a wait evenly from between
-// min·2^attemptNum and min·2^(attemptNum+1). The window never reaches below min
-// or above max, and once the exponential has grown past max it stays the upper
-// half of what is allowed, so that waits spread at every attempt and do not
-// pile up at the cap.
+// ExponentialJitterBackoff returns the Retry-After of a 429 or 503 as [DefaultBackoff] does,
+// otherwise a random duration, uniformly distributed between min·2^attemptNum and twice
+// that. The result is between min and max. When the exponential has passed max, the range
+// is the upper half of max, so that waits do not become equal at the limit. [NewClient]
+// sets it.
 func ExponentialJitterBackoff(min, max time.Duration, attemptNum int, resp *http.Response) time.Duration {
 	if wait, ok := askedToWait(resp); ok {
 		return wait
@@ -42,10 +39,9 @@ func ExponentialJitterBackoff(min, max time.Duration, attemptNum int, resp *http
 	return between(lo, hi)
 }
 
-// LinearJitterBackoff waits a random time between min and max, times
-// attemptNum+1; when max is not above min it waits min·(attemptNum+1). The
-// product may exceed max, as in the published library, and saturates instead of
-// overflowing.
+// LinearJitterBackoff returns a random duration between min and max, times attemptNum+1.
+// If max is not above min, it returns min·(attemptNum+1). As in the published library the
+// result may exceed max.
 func LinearJitterBackoff(min, max time.Duration, attemptNum int, _ *http.Response) time.Duration {
 	min, attemptNum = atLeastZero(min), atLeastZero(attemptNum)
 	wait := min
@@ -59,8 +55,8 @@ func LinearJitterBackoff(min, max time.Duration, attemptNum int, _ *http.Respons
 	return wait * times
 }
 
-// RateLimitLinearJitterBackoff waits as long as Retry-After asks on a 429 or
-// 503, and otherwise as [LinearJitterBackoff] does.
+// RateLimitLinearJitterBackoff returns the Retry-After of a 429 or 503 as [DefaultBackoff]
+// does, otherwise the result of [LinearJitterBackoff].
 func RateLimitLinearJitterBackoff(min, max time.Duration, attemptNum int, resp *http.Response) time.Duration {
 	if wait, ok := askedToWait(resp); ok {
 		return wait
@@ -68,7 +64,7 @@ func RateLimitLinearJitterBackoff(min, max time.Duration, attemptNum int, resp *
 	return LinearJitterBackoff(min, max, attemptNum, resp)
 }
 
-// exponential is min·2^n, held between 0 and max.
+// exponential returns min·2^n, at least 0 and at most max.
 func exponential(min, max time.Duration, n int) time.Duration {
 	min, max, n = atLeastZero(min), atLeastZero(max), atLeastZero(n)
 	// min<<n overflows exactly when min > MaxInt64>>n.
@@ -78,8 +74,8 @@ func exponential(min, max time.Duration, n int) time.Duration {
 	return min << n
 }
 
-// jitterWindow gives the bounds of the n-th jittered wait. Both are within
-// [min, max], or are max when max is below min.
+// jitterWindow returns the bounds of the n-th random wait. Both are within [min, max], or
+// equal to max if max is below min.
 func jitterWindow(min, max time.Duration, n int) (lo, hi time.Duration) {
 	min, max, n = atLeastZero(min), atLeastZero(max), atLeastZero(n)
 	if max <= min {
@@ -96,8 +92,8 @@ func jitterWindow(min, max time.Duration, n int) (lo, hi time.Duration) {
 	return lo, hi
 }
 
-// between draws evenly from [lo, hi], neither negative. The generator behind math/rand/v2's
-// functions is kept per thread: no lock, nothing to seed.
+// between returns a random duration, uniformly distributed in [lo, hi]. Neither may be
+// negative. The functions of math/rand/v2 need no lock and no seed.
 func between(lo, hi time.Duration) time.Duration {
 	if hi <= lo {
 		return lo
@@ -105,19 +101,37 @@ func between(lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(rand.Uint64N(uint64(hi-lo)+1))
 }
 
-// askedToWait reports the wait that a 429 or 503 asks for.
+// askedToWait returns the Retry-After of a 429 or 503.
 func askedToWait(resp *http.Response) (time.Duration, bool) {
 	if resp == nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return 0, false
+	}
+	return retryAfter(resp)
+}
+
+// obeyed returns the Retry-After of a response if a backoff has chosen to wait for it. The
+// backoffs of this package obey the header of a 429 or 503, and others may add to it. For
+// any other status a longer wait may have nothing to do with it.
+func obeyed(resp *http.Response, wait time.Duration) (time.Duration, bool) {
+	if asked, ok := askedToWait(resp); ok {
+		return asked, wait >= asked
+	}
+	asked, ok := retryAfter(resp)
+	return asked, ok && wait == asked
+}
+
+// retryAfter returns the wait that the Retry-After header of a response asks for.
+func retryAfter(resp *http.Response) (time.Duration, bool) {
+	if resp == nil {
 		return 0, false
 	}
 	return parseRetryAfter(resp.Header.Get("Retry-After"), time.Now)
 }
 
-// parseRetryAfter reads a Retry-After value: delay-seconds or an HTTP-date (RFC
-// 9110 §10.2.3, §5.6.7), surrounding blanks allowed. A date that has passed asks
-// for no wait. A delay too large for a time.Duration is the largest one.
-// Everything else, negative numbers included, counts as absent. The clock is
-// read only for a date.
+// parseRetryAfter parses a Retry-After value: delay-seconds or an HTTP-date (RFC 9110
+// §10.2.3, §5.6.7), with blanks around it. A date in the past means 0, a delay too large
+// for a time.Duration the largest one. Other values, negative numbers included, count as
+// absent. now is called only for a date.
 func parseRetryAfter(value string, now func() time.Time) (time.Duration, bool) {
 	value = strings.Trim(value, " \t")
 	if value == "" {

@@ -14,7 +14,7 @@ func asking(status int, retryAfter string) *http.Response {
 	return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}}
 }
 
-// Spec 2, DefaultBackoff.
+// docs/spec.md, 2.17: DefaultBackoff waits min·2^attemptNum, never more than max.
 func TestDefaultBackoffIsExactAndNeverAboveMax(t *testing.T) {
 	const maxDuration = time.Duration(math.MaxInt64)
 	for _, tc := range []struct {
@@ -44,7 +44,7 @@ func TestDefaultBackoffIsExactAndNeverAboveMax(t *testing.T) {
 	}
 }
 
-// Spec 2, Retry-After. Spec 4, Retry-After.
+// docs/spec.md, 2.17 and 2.19: Retry-After counts with the statuses 429 and 503 only.
 func TestRetryAfterIsReadFrom429And503Only(t *testing.T) {
 	for status, want := range map[int]time.Duration{429: 7 * time.Second, 503: 7 * time.Second, 500: 1, 502: 1, 408: 1, 301: 1} {
 		assert.Equal(t, want, DefaultBackoff(1, 1, 0, asking(status, "7")), "DefaultBackoff %d", status)
@@ -54,7 +54,7 @@ func TestRetryAfterIsReadFrom429And503Only(t *testing.T) {
 	}
 }
 
-// Spec 4, Retry-After.
+// docs/spec.md, 4.5: the forms of Retry-After, and values that count as absent.
 func TestRetryAfterForms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the bubble's clock starts at 2000-01-01 00:00:00 UTC
 		const absent = -1
@@ -93,7 +93,7 @@ func TestRetryAfterForms(t *testing.T) {
 	})
 }
 
-// Spec 2, LinearJitterBackoff.
+// docs/spec.md, 2.18: LinearJitterBackoff.
 func TestLinearJitterBackoffStaysInItsWindow(t *testing.T) {
 	for attempt := range 5 {
 		times := time.Duration(attempt + 1)
@@ -110,7 +110,7 @@ func TestLinearJitterBackoffStaysInItsWindow(t *testing.T) {
 	assert.Zero(t, LinearJitterBackoff(0, 0, 9, nil))
 }
 
-// Spec 4, jitter.
+// docs/spec.md, 4.7: the waits of ExponentialJitterBackoff spread at every attempt.
 func TestExponentialJitterSpreadsAtEveryAttempt(t *testing.T) {
 	const minWait, maxWait = time.Second, 30 * time.Second
 	for attempt := range 12 {

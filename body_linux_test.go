@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Spec 3, io.ReaderAt with io.Seeker: a file that does not tell its size is read as what it
-// is, and not sent as if it were empty.
+// docs/spec.md, 3.12: a file that says it is empty but is not, as in /proc, is sent
+// whole.
 func TestFileThatSeemsEmpty(t *testing.T) {
 	file, err := os.Open("/proc/self/cmdline")
 	require.NoError(t, err)

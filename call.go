@@ -1,6 +1,7 @@
 package retryablehttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,536 +9,443 @@ import (
 	"time"
 )
 
-// A call is one Client.Do or RoundTripper.RoundTrip, from its first attempt to its
-// answer.
+// call is one Client.Do or RoundTripper.RoundTrip.
 type call struct {
-	client  *Client
-	origin  *http.Request // what the caller asked for; never modified
-	handler ResponseHandlerFunc
-	follow  bool    // redirects, as http.Client does; a RoundTripper does not
-	spent   bool    // GetBody opens the body of every attempt, the first one's too
-	stream  *stream // of a one-shot origin.Body, else nil
-	resumes bool    // the reading of another call's answer
+	client    *Client
+	base      http.RoundTripper   // RoundTripper.Base; nil means the client's transport
+	redirects bool                // are followed: Client.Do, not a RoundTripper
+	resuming  bool                // requests the rest of another call's response body
+	handler   ResponseHandlerFunc // may be nil
 
-	ctx      context.Context // origin's
-	journal  journal
+	req     *http.Request // the caller's or, if private, a copy that PrepareRetry may change
+	private bool
+	body    callBody
+
+	// Settled before the first attempt.
+	ctx      context.Context // the caller's
+	log      callLog
 	check    CheckRetry
 	retryMax int
-	observe  bool          // whether the policy may ask what was sent
-	outer    *Client       // in whose transport the call is made, which does the retrying; else nil
-	start    time.Duration // on the clock of now
+	key      string          // the Idempotency-Key to add, "" for none
+	outer    *attemptContext // of the client in whose transport the call is made, which does the retrying
+	start    time.Duration   // on the clock of now
 
-	forPolicy *policyContext // c.ctx with c.origin, once it is needed
-
-	attempts int
-	mark     *attemptContext // of the last attempt, nil if it needed none
-	seen     observation     // of the last attempt
-	verdict  *verdict        // on its response, if that is known before its body is read
-	sent     bool            // some attempt may have been
-	suspect  bool            // the connection of the last attempt
-	drained  *drain          // of the last response, while it may still be needed
+	past past
 }
 
-// outcome is what one attempt has come to.
-type outcome struct {
-	resp       *http.Response
-	err        error // of the transport
-	retry      bool  // the policy's decision
-	policyErr  error
-	handlerErr error
-
-	start time.Time // start and took are measured only for OnAttempt
-	took  time.Duration
+// past is what the attempts of a call leave to later ones.
+type past struct {
+	sent      bool // an attempt may have reached a server
+	suspect   suspicion
+	lastCause error      // of the last attempt that failed
+	nestedKey *nestedKey // for clients in the transport
 }
 
-// cause is the error that speaks for the outcome.
-func (o *outcome) cause() error {
-	switch {
-	case o.policyErr != nil:
-		return o.policyErr
-	case o.handlerErr != nil:
-		return o.handlerErr
-	}
-	return o.err
-}
-
-// answer reports whether the response is what the call returns.
-func (o *outcome) answer() bool {
-	return !o.retry && o.cause() == nil
-}
-
-// passOn is what a nested call returns: what came of its attempt, for another client to
-// judge.
-func (o *outcome) passOn() (*http.Response, error) {
-	err := o.err
-	switch {
-	case o.policyErr != nil && !o.retry:
-		err = o.policyErr
-	case o.handlerErr != nil:
-		err = o.handlerErr
-	}
-	if err != nil && o.resp != nil {
-		o.resp.Body.Close()
-		return nil, err
-	}
-	return o.resp, err
-}
-
-// stop says why and with what error a call gives up.
-type stop struct {
+// ending says why and with what error a call fails.
+type ending struct {
 	reason Reason
 	err    error
 }
 
 func (c *call) do() (*http.Response, error) {
 	if err := c.begin(); err != nil {
+		c.discardBody()
 		return nil, err
 	}
-	if stream := c.stream; stream != nil {
-		answered := false
-		defer func() { stream.finish(answered) }()
-		// A transport may wait for a read that is under way; only closing the source
-		// ends one that has nothing to give.
-		stopWatching := context.AfterFunc(c.ctx, func() { stream.finish(false) })
-		defer stopWatching()
-		if stop := c.readAhead(); stop != nil {
-			return c.giveUp(nil, stop)
-		}
-		resp, err := c.run()
-		answered = err == nil
-		return resp, err
-	}
-	return c.run()
-}
-
-func (c *call) run() (*http.Response, error) {
-	var last outcome
-	for {
-		req, stop := c.nextRequest()
-		if stop != nil {
-			if stop.reason == ReasonBody {
-				stop.err = withLast(stop.err, &last)
-			}
-			return c.giveUp(last.resp, stop)
-		}
-		last = c.attempt(req)
-		if c.outer != nil {
-			c.report(req, &last, Attempt{})
-			if last.answer() && c.outer.ResumeMax == 0 {
-				return c.resumable(last.resp), nil
-			}
-			return last.passOn()
-		}
-		if last.answer() {
-			c.report(req, &last, Attempt{})
-			return c.resumable(last.resp), nil
-		}
-		wait, stop := c.plan(&last)
-		if stop != nil {
-			c.report(req, &last, Attempt{Reason: stop.reason})
-			return c.giveUp(last.resp, stop)
-		}
-		c.report(req, &last, Attempt{Retry: true, Wait: wait, Reason: last.retryReason()})
-		c.logRetry(req, &last, wait)
-		if c.drained = pause(c.ctx, last.resp, wait); c.ctx.Err() != nil {
-			return c.giveUp(last.resp, c.interrupted(&last))
+	answered := false
+	defer func() { c.finishBody(answered) }()
+	if stream := c.body.stream; stream != nil {
+		stream.watch(c.ctx)
+		if s := c.readAhead(stream); s != nil {
+			return c.fail(new(attempt), s)
 		}
 	}
+	resp, err := c.run()
+	answered = err == nil
+	return resp, err
 }
 
 // begin checks what the call was given and settles what holds for all its attempts,
 // before anything is sent.
-func (c *call) begin() error {
-	err := errNilURL
-	if c.origin.URL != nil {
-		c.journal, err = c.client.validate()
+func (c *call) begin() (err error) {
+	if c.req.URL == nil {
+		return errNilURL
 	}
-	if err != nil {
-		if c.stream != nil {
-			c.stream.finish(false)
-		} else if c.origin.Body != nil && !c.spent {
-			c.origin.Body.Close()
-		}
+	if c.base == nil && c.client.callsItself() {
+		return errors.New("retryablehttp: the transport of Client.HTTPClient is a RoundTripper of the same Client")
+	}
+	if c.log, err = newCallLog(c.client.Logger); err != nil {
 		return err
 	}
-	c.ctx = c.origin.Context()
+	c.ctx = c.req.Context()
 	c.start = now()
-	c.check, c.retryMax = c.client.checkRetry(), c.client.RetryMax
-	if o, ok := c.ctx.Value(overridesKey{}).(*overrides); ok {
-		c.override(o)
+	c.check, c.retryMax = c.client.CheckRetry, c.client.RetryMax
+	if c.check == nil {
+		c.check = DefaultRetryPolicy
 	}
-	// An earlier hop of a redirect that an http.Client follows has been answered.
-	c.sent = c.origin.Response != nil
-	mark := markOf(c.ctx)
-	if mark != nil && mark.client != c.client && mark.sending.Load() {
-		c.outer = mark.client
-		c.outer.foundNested()
-		c.suspect = c.suspect || mark.suspect
+	if o, ok := c.ctx.Value(overridesKey{}).(*overrides); ok {
+		if o.hasRetryMax {
+			c.retryMax = o.retryMax
+		}
+		if o.checkRetry != nil {
+			c.check = o.checkRetry
+		}
+	}
+	c.past.sent = c.req.Response != nil // an earlier hop of a redirect that an http.Client follows
+	if c.outer = nestedIn(c.req); c.outer != nil {
+		c.raise(c.outer.suspect)
 	}
 	if newKey := c.client.IdempotencyKey; newKey != nil {
-		if c.outer != nil {
-			newKey = func(req *http.Request) string { return mark.sharedKey(c.client, req) }
-		}
-		c.origin = withIdempotencyKey(c.origin, newKey)
+		c.key = keyFor(c.req, newKey, c.outer)
 	}
-	c.observe = !idempotent(c.origin) && !neverAsks(c.check)
 	return nil
 }
 
-func (c *call) override(o *overrides) {
-	if o.hasRetryMax {
-		c.retryMax = o.retryMax
-	}
-	if o.checkRetry != nil {
-		c.check = o.checkRetry
+// finishBody ends the use of the request body. If the call was answered, its transport may
+// still be sending.
+func (c *call) finishBody(answered bool) {
+	if c.body.stream != nil {
+		c.body.stream.finish(answered, c.ctx.Err() != nil || isTimeout(c.past.lastCause))
+	} else if c.body.nextAttempt != nil && !answered {
+		c.body.nextAttempt()
 	}
 }
 
-// readAhead finds out whether a one-shot body is short enough to be kept whole.
-func (c *call) readAhead() *stop {
+// discardBody closes the request body of a call that sends nothing.
+func (c *call) discardBody() {
+	switch {
+	case c.body.stream != nil:
+		c.body.stream.finish(false, true)
+	case c.body.asGiven:
+		c.req.Body.Close()
+	}
+}
+
+// readAhead finds out whether a body without a known length is short.
+func (c *call) readAhead(stream *stream) *ending {
+	kept := c.client.replayMax()
+	stream.keep(kept)
+	if !c.body.readAhead || kept == 0 || c.outer != nil { // the outer client has done so
+		return nil
+	}
 	ctx := c.ctx
 	if limit := c.client.MaxElapsedTime; limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	c.stream.allow(c.client.replayMax())
-	if c.outer != nil { // and may have done so, up to the last byte it may keep
-		c.attachStream()
-		return nil
-	}
-	err := c.stream.readAhead(ctx)
+	err := stream.readAhead(ctx, min(kept, readAheadMax))
 	switch {
-	case err == nil:
-		c.attachStream()
-		return nil
 	case c.ctx.Err() != nil:
-		return c.interrupted(&outcome{})
+		return c.interrupted(new(attempt))
 	case ctx.Err() != nil:
-		return &stop{ReasonMaxElapsedTime, &stopError{why: ErrMaxElapsedTime, detail: "the request body has not come"}}
-	case errors.Is(err, ErrNotReplayable):
-		return &stop{ReasonNotReplayable, err}
+		return &ending{ReasonMaxElapsedTime, &stopError{why: ErrMaxElapsedTime, detail: "while reading the request body"}}
+	case err != nil:
+		return &ending{ReasonBody, c.redactError(fmt.Errorf("reading the request body: %w", err))}
 	}
-	return &stop{ReasonBody, fmt.Errorf("reading the request body: %w", err)}
+	// Trailers can only be sent in chunks.
+	if length, ok := stream.complete(); ok && c.req.ContentLength <= 0 && len(c.req.Trailer) == 0 {
+		copied := *c.req
+		if copied.ContentLength = length; length == 0 {
+			copied.Body, c.body.open = http.NoBody, nil
+		}
+		c.req = &copied
+	}
+	return nil
 }
 
-func (c *call) attachStream() {
-	c.origin, c.spent = c.stream.attach(c.origin), true
-}
-
-// epoch is where the clock of now starts.
-var epoch = time.Now()
-
-// now reads the clock for what needs only the difference of two readings. It costs
-// half of what time.Now does, which a call that succeeds at once would notice.
-func now() time.Duration { return time.Since(epoch) }
-
-func (c *call) elapsed() time.Duration { return now() - c.start }
-
-// nextRequest makes the request of the next attempt. That is the caller's own where
-// nothing about it has to differ.
-func (c *call) nextRequest() (*http.Request, *stop) {
-	req, ctx := c.origin, c.ctx
-	retry := c.attempts > 0
-	if retry || c.outer == nil && c.client.mayNest(req) {
-		c.mark = c.mark.next(ctx, c.client, c.attempts+1, c.suspect)
-		ctx = c.mark
-	}
-	c.seen, c.verdict = observation{}, nil
-	if c.observe {
-		c.seen.trace = new(sendTrace)
-		ctx = c.seen.trace.attach(ctx)
-	}
-	open := (retry || c.spent) && req.GetBody != nil && req.Body != nil && req.Body != http.NoBody
-	given := !open && needsFit(req, c.follow)
-	switch {
-	case c.mayChange(retry):
-		req = req.Clone(ctx)
-		req.Trailer = c.origin.Trailer // which the body fills in when it is sent
-	case ctx != c.ctx || open || given:
-		req = req.WithContext(ctx)
-	}
-	if retry && c.client.PrepareRetry != nil {
-		if open {
-			req.Body = nil // it was the last attempt's; GetBody has this one's
+func (c *call) run() (*http.Response, error) {
+	var a attempt
+	returned := false
+	defer func() {
+		if !returned { // a callback has panicked
+			a.abandon()
 		}
-		if err := c.client.PrepareRetry(req); err != nil {
-			return nil, &stop{ReasonPrepareRetry, err}
-		}
-	}
-	if open {
-		if err := openBody(req); err != nil {
-			return nil, &stop{ReasonBody, err}
-		}
-	} else if given {
-		fitBody(req)
-	}
-	c.drained.discard()
-	c.drained = nil
-	c.attempts++
-	return req, nil
-}
-
-// mayChange reports whether something that this call runs may change the request it
-// sends: the hooks, and http.Client where it adds cookies.
-func (c *call) mayChange(retry bool) bool {
-	return c.client.RequestLogHook != nil ||
-		retry && c.client.PrepareRetry != nil ||
-		c.follow && c.client.httpClient().Jar != nil
-}
-
-// attempt sends one request and has the outcome judged.
-func (c *call) attempt(req *http.Request) (o outcome) {
-	if c.attempts == 1 && !c.journal.silent() { // those that follow are announced by logRetry
-		c.journal.sending(req, c.client.redact(req.URL))
-	}
-	if hook := c.client.RequestLogHook; hook != nil {
-		hook(c.journal.hookLogger(c.ctx), req, c.attempts-1)
-	}
-	if c.client.OnAttempt != nil {
-		o.start = time.Now()
-	}
-	c.mark.setSending(true)
-	o.resp, o.err = c.send(req)
-	c.mark.setSending(false)
-	if c.client.OnAttempt != nil {
-		o.took = time.Since(o.start)
-	}
-	if o.err != nil {
-		o.err = mark(o.err, c.seen.unsent(o.err))
-	}
-	if c.attempts == 1 && c.mark != nil {
-		c.client.foundNone(req) // unless a nested client has met the mark
-		if o.resp != nil && o.resp.Request == req && !c.mayChange(false) {
-			o.resp.Request = c.origin // as it is for the calls that need no mark
-		}
-	}
-	if below := c.attemptsBelow(o.resp, o.err); below > 0 {
-		c.client.foundNested()
-		c.attempts += below
-	}
-	c.sent = c.sent || o.err == nil || !Unsent(o.err)
-	c.suspect = c.suspect || suspicious(o.resp, o.err)
-
-	if c.watchesReads() && o.err == nil && o.resp.Body != http.NoBody && o.resp.StatusCode != http.StatusSwitchingProtocols {
-		o.resp.Body = &watchedBody{ReadCloser: o.resp.Body}
-	}
-	if v := c.verdict; v != nil && o.err == nil {
-		o.retry, o.policyErr = v.retry, v.err
-	} else {
-		o.retry, o.policyErr = c.ask(o.resp, o.err)
-	}
-	if c.handler != nil && o.answer() {
-		if o.handlerErr = c.handler(o.resp); o.handlerErr != nil {
-			o.retry, o.policyErr = c.ask(o.resp, o.handlerErr)
-		}
-	}
-
-	failure := o.err
-	if o.handlerErr != nil {
-		failure = o.handlerErr
-	}
-	if failure != nil {
-		if !c.journal.silent() {
-			c.journal.failed(req, c.client.redact(req.URL), &redactedError{failure, c.client.redact})
-		}
-	} else if hook := c.client.ResponseLogHook; hook != nil {
-		hook(c.journal.hookLogger(c.ctx), o.resp)
-	}
-	return o
-}
-
-// attemptsBelow is how many attempts more than this one were made by a client in the
-// transport that did not know of this call. They were sent, so they count.
-func (c *call) attemptsBelow(resp *http.Response, err error) int {
-	if c.outer != nil {
-		return 0 // the mark is the outer one's
-	}
-	if err != nil {
-		var below *GiveUpError
-		if errors.As(err, &below) {
-			return max(below.Attempts-1, 0)
-		}
-		return 0
-	}
-	if resp.StatusCode < 400 || resp.Request == nil {
-		return 0
-	}
-	if mark := markOf(resp.Request.Context()); mark != nil && mark.client != c.client {
-		return mark.number - 1
-	}
-	return 0
-}
-
-// ask asks the policy. Where the outcome may not be an answer, the context tells which
-// request the call is about.
-func (c *call) ask(resp *http.Response, err error) (bool, error) {
-	ctx := c.ctx
-	if err != nil || resp.StatusCode >= 400 || resp.StatusCode == 0 {
-		ctx = c.contextForPolicy()
-	}
-	return c.check(ctx, resp, err)
-}
-
-func (c *call) contextForPolicy() context.Context {
-	if c.forPolicy == nil {
-		c.forPolicy = &policyContext{c.ctx, c.origin}
-	}
-	return c.forPolicy
-}
-
-// send performs the exchange within the limits of an attempt.
-func (c *call) send(req *http.Request) (*http.Response, error) {
-	rt := c.client.transport()
-	if c.suspect {
-		rt = fresh(rt, req)
-	}
-	limit := c.startLimit(req.Context())
-	if limit == nil {
-		resp, err := c.exchange(rt, req)
-		return c.complete(req, resp, err)
-	}
-	limited := req.WithContext(limit.ctx)
-	resp, err := c.exchange(rt, limited)
-	resp, err = limit.settle(c.complete(limited, resp, err))
-	if resp != nil && resp.Request != nil && resp.Request.Context() == limit.ctx {
-		// The limit ends with the body; the request may be asked for its context later.
-		if resp.Request == limited {
-			resp.Request = req
-		} else {
-			resp.Request = resp.Request.WithContext(req.Context())
-		}
-	}
-	if err != nil && err == limit.expired() {
-		err = c.urlError(req, err)
-	}
+	}()
+	resp, err := c.loop(&a)
+	returned = true
 	return resp, err
 }
 
-// startLimit starts what bounds the next attempt in time, nil if nothing does.
-func (c *call) startLimit(ctx context.Context) *limit {
-	headers, why := c.client.AttemptTimeout, ErrAttemptTimeout
-	if c.client.MaxElapsedTime > 0 {
-		left := max(c.client.MaxElapsedTime-c.elapsed(), 1)
-		if headers == 0 || left <= headers {
-			headers, why = left, ErrMaxElapsedTime
+// loop makes attempts until one is accepted or the call fails. a is the current one.
+func (c *call) loop(a *attempt) (*http.Response, error) {
+	for {
+		next := attempt{number: a.number + 1}
+		if s := c.prepare(&next, a.resp); s != nil {
+			if s.reason == ReasonBody {
+				s.err = withLast(s.err, a)
+			}
+			return c.fail(a, s)
+		}
+		*a = next
+		c.send(a)
+		c.judge(a)
+		switch {
+		case c.outer != nil:
+			c.report(a, Attempt{})
+			return a.result()
+		case a.accepted():
+			c.report(a, Attempt{})
+			if a.number > 1 && !c.log.silent() {
+				c.log.succeeded(a.req, c.client.redact(a.req.URL), a.resp, a.number)
+			}
+			return a.resp, nil
+		}
+		wait, s := c.plan(a)
+		c.past.lastCause = a.causeOrStatus()
+		if s == nil {
+			c.report(a, Attempt{Retry: true, Wait: wait, Reason: a.retryReason()})
+			s = c.wait(a, wait)
+		} else {
+			c.report(a, Attempt{Reason: s.reason})
+		}
+		if s != nil {
+			return c.fail(a, s)
 		}
 	}
-	var whole time.Duration
-	if !c.follow { // otherwise http.Client sees to it
-		whole = c.client.httpClient().Timeout
-	}
-	if headers <= 0 && whole <= 0 {
-		return nil
-	}
-	return startLimit(ctx, headers, why, whole)
 }
 
-// plan says how long to wait before the next attempt, or why there is none.
-func (c *call) plan(o *outcome) (time.Duration, *stop) {
-	switch {
-	case c.ctx.Err() != nil:
-		return 0, c.interrupted(o)
-	case c.client.MaxElapsedTime > 0 && c.elapsed() >= c.client.MaxElapsedTime && errors.Is(o.err, ErrMaxElapsedTime):
-		return 0, &stop{ReasonMaxElapsedTime, o.err}
-	case errors.Is(o.err, ErrNotReplayable): // for a redirect, or another try of HTTP/2
-		return 0, &stop{ReasonNotReplayable, o.err}
-	case c.stream != nil && c.stream.failure() != nil:
-		return 0, &stop{ReasonBody, withLast(c.stream.failure(), o)}
-	case !o.retry:
-		return 0, &stop{ReasonNotRetryable, o.cause()}
-	case c.attempts > c.retryMax:
-		return 0, &stop{ReasonRetriesUsedUp, o.cause()}
-	case c.stream != nil && !c.stream.hold():
-		return 0, &stop{ReasonNotReplayable, &stopError{
-			why:    ErrNotReplayable,
-			detail: "more of it was read than Client.ReplayMax allows to keep",
-			last:   o.last(),
-		}}
+// judge asks the policy, and the response handler about a response that the policy
+// accepts.
+func (c *call) judge(a *attempt) {
+	if a.err == nil && a.resp.StatusCode == http.StatusRequestTimeout && a.resp.ProtoMajor == 2 && a.resp.TLS != nil {
+		c.raise(suspectHTTP2) // net/http would use the connection again, which the server may be closing
 	}
-	wait := c.client.backoff(c.attempts, o.resp)
-	if deadline, ok := c.ctx.Deadline(); ok && wait >= time.Until(deadline) {
-		return 0, &stop{ReasonDeadline, &stopError{
+	c.ask(a, a.err)
+	if a.accepted() {
+		c.handle(a)
+	}
+	url := ""
+	if !c.log.silent() {
+		url = c.client.redact(a.req.URL)
+	}
+	if failure := cmp.Or(a.handlerErr, a.err); failure != nil {
+		c.log.attemptFailed(a.req, url, failure)
+	} else if hook := c.client.ResponseLogHook; hook != nil {
+		shown := a.resp
+		if c.resuming { // the body must get to the reader of the first response whole
+			copied := *a.resp
+			copied.Body = http.NoBody
+			shown = &copied
+		}
+		hook(hookLogger(c.ctx, c.client.Logger), shown)
+	}
+}
+
+// handle prepares a response that the policy accepts for the caller. It runs the response
+// handler and then asks the policy again.
+func (c *call) handle(a *attempt) {
+	if a.ctx != nil {
+		a.ctx.keep(a.resp)
+	}
+	c.makeResumable(a)
+	if c.handler == nil {
+		return
+	}
+	body := a.resp.Body
+	a.handlerErr = c.redactError(c.handler(a.resp))
+	c.ask(a, a.handlerErr)
+	if !a.accepted() {
+		if resumed, ok := body.(*resumedBody); ok {
+			resumed.abandoned = true
+		}
+		a.resp.Body = body // the handler may have replaced it
+	}
+}
+
+// ask asks the policy about the response of an attempt and an error of it.
+func (c *call) ask(a *attempt, err error) {
+	a.retry, a.policyErr = c.check(c.policyContext(a), a.resp, err)
+	if err == nil || !matches(a.policyErr, err) { // else it has no secrets any more
+		a.policyErr = c.redactError(a.policyErr)
+	}
+}
+
+// policyContext returns the context for the policy, in which it finds the attempt.
+func (c *call) policyContext(a *attempt) context.Context {
+	switch {
+	case a.ctx != nil && a.ctx.lasts():
+		return a.ctx
+	case a.number == 1 && a.err == nil && a.resp.StatusCode > 0 && a.resp.StatusCode < 400 && (a.ctx == nil || attemptOf(c.ctx) == nil):
+		return c.ctx // neither the number nor the request make a difference
+	}
+	return c.newContext(a)
+}
+
+// plan returns how long to wait before the next attempt, or why there is none.
+func (c *call) plan(a *attempt) (time.Duration, *ending) {
+	if s := c.endedByAttempt(a); s != nil {
+		return 0, s
+	}
+	wait := c.client.backoff(a.number, a.resp)
+	switch deadline, ok := c.ctx.Deadline(); {
+	case ok && wait >= time.Until(deadline):
+		return 0, &ending{ReasonDeadline, &stopError{
 			why:    context.DeadlineExceeded,
 			detail: fmt.Sprintf("the next attempt is due in %s, after the deadline", wait),
-			last:   o.last(),
+			last:   a.causeOrStatus(),
 		}}
-	}
-	if limit := c.client.MaxElapsedTime; limit > 0 && wait >= limit-c.elapsed() {
-		return 0, &stop{ReasonMaxElapsedTime, &stopError{
+	case c.client.MaxElapsedTime > 0 && wait >= c.client.MaxElapsedTime-c.elapsed():
+		return 0, &ending{ReasonMaxElapsedTime, &stopError{
 			why:    ErrMaxElapsedTime,
 			detail: fmt.Sprintf("the next attempt is due in %s, %s after the first", wait, saturatingAdd(wait, c.elapsed())),
-			last:   o.last(),
+			last:   a.causeOrStatus(),
 		}}
 	}
-	if limit := c.client.retryAfterMax(); limit >= 0 && wait > limit && o.resp != nil {
-		if asked, ok := parseRetryAfter(o.resp.Header.Get("Retry-After"), time.Now); ok && asked > limit {
-			return 0, &stop{ReasonRetryAfter, &stopError{
-				why:  fmt.Errorf("server asks to wait %s (Retry-After), longer than Client.RetryAfterMax allows (%s)", asked, limit),
-				last: o.last(),
-			}}
+	if limit := c.client.retryAfterMax(); limit >= 0 && wait > limit {
+		asked, ok := obeyed(a.resp, wait)
+		if !ok || asked <= limit {
+			return wait, nil
 		}
+		return 0, &ending{ReasonRetryAfter, &stopError{
+			why:  fmt.Errorf("server asks to wait %s (Retry-After), longer than Client.RetryAfterMax allows (%s)", asked, limit),
+			last: a.causeOrStatus(),
+		}}
 	}
 	return wait, nil
 }
 
-// interrupted is how a call ends whose context is done.
-func (c *call) interrupted(o *outcome) *stop {
+// endedByAttempt returns why the call ends with this attempt, however long the wait would
+// be.
+func (c *call) endedByAttempt(a *attempt) *ending {
+	stream := c.body.stream
+	switch {
+	case c.canceled():
+		return c.interrupted(a)
+	case errors.Is(a.err, ErrMaxElapsedTime) && c.client.MaxElapsedTime > 0 && c.elapsed() >= c.client.MaxElapsedTime:
+		return &ending{ReasonMaxElapsedTime, &stopError{why: a.err, last: c.past.lastCause}}
+	case errors.Is(a.err, ErrNotReplayable): // for a redirect, or a repetition by HTTP/2
+		return &ending{ReasonNotReplayable, a.err}
+	case stream != nil && stream.sourceErr() != nil:
+		return &ending{ReasonBody, withLast(c.redactError(stream.sourceErr()), a)}
+	case !a.retry:
+		return &ending{ReasonNotRetryable, a.cause()}
+	case a.number > max(c.retryMax, 0):
+		return &ending{ReasonRetriesUsedUp, a.cause()}
+	case c.body.nextAttempt != nil && !c.body.nextAttempt():
+		return &ending{ReasonNotReplayable, &stopError{
+			why:    ErrNotReplayable,
+			detail: "more of it was read than Client.ReplayMax allows to keep",
+			last:   a.causeOrStatus(),
+		}}
+	}
+	return nil
+}
+
+// canceled reports whether the caller has ended the call.
+func (c *call) canceled() bool {
+	select {
+	case <-requestCancel(c.req):
+		return true
+	default:
+		return c.ctx.Err() != nil
+	}
+}
+
+// requestCancel returns the older way to end a request than its context, which net/http
+// still follows.
+func requestCancel(req *http.Request) <-chan struct{} {
+	//lint:ignore SA1019 callers may still set it
+	return req.Cancel
+}
+
+// interrupted returns how a call ends that the caller has ended.
+func (c *call) interrupted(a *attempt) *ending {
 	ctxErr := c.ctx.Err()
-	s := &stop{reason: ReasonCanceled}
+	if ctxErr == nil { // by Request.Cancel
+		ctxErr = context.Canceled
+	}
+	s := &ending{reason: ReasonCanceled}
 	if errors.Is(ctxErr, context.DeadlineExceeded) {
 		s.reason = ReasonDeadline
 	}
-	last := *o
-	if errors.Is(o.policyErr, ctxErr) { // says nothing about the attempt
-		last.policyErr = nil
-	}
-	err := &stopError{why: ctxErr, last: last.last()}
-	if cause := context.Cause(c.ctx); cause != ctxErr {
-		err.cause = cause
+	err := &stopError{why: ctxErr, cause: c.redactError(causeOf(c.ctx)), last: c.past.lastCause, canceled: s.reason == ReasonCanceled}
+	// An attempt that the same event has ended says nothing of its own.
+	if a.resp != nil || a.err != nil && !matches(a.err, err.why) && !(err.cause != nil && matches(a.err, err.cause)) {
+		last := *a
+		if matches(a.policyErr, ctxErr) {
+			last.policyErr = nil
+		}
+		err.last = last.causeOrStatus()
 	}
 	s.err = err
 	return s
 }
 
-// giveUp ends the call without an answer. resp is the last attempt's response.
-func (c *call) giveUp(resp *http.Response, s *stop) (*http.Response, error) {
-	if c.drained != nil {
-		c.drained.keep(resp)
+// causeOf returns the cause that ctx was canceled with, nil if that is its error.
+func causeOf(ctx context.Context) error {
+	if cause := context.Cause(ctx); !matches(ctx.Err(), cause) {
+		return cause
 	}
-	if handler := c.client.ErrorHandler; handler != nil {
-		cause := s.err
-		if c.sent && Unsent(cause) {
-			cause = mark(cause, false) // it may become the call's, which is about all attempts
+	return nil
+}
+
+// wait waits before the next attempt and drains the response meanwhile. It returns why the
+// call ends if the caller ends it.
+func (c *call) wait(a *attempt, wait time.Duration) *ending {
+	if !c.log.silent() {
+		c.log.retrying(a.req, c.client.redact(a.req.URL), a.resp, a.causeOrStatus(), a.number, wait, c.retryMax-a.number+1)
+	}
+	var due <-chan time.Time
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		due = timer.C
+	}
+	a.drain(min(max(wait, drainGrace), drainTime), c.ctx.Done())
+	if due != nil {
+		select {
+		case <-due:
+		case <-c.ctx.Done():
+		case <-requestCancel(c.req):
 		}
-		resp, err := handler(resp, cause, c.attempts)
+	}
+	if c.canceled() {
+		return c.interrupted(a)
+	}
+	return nil
+}
+
+// fail ends the call without success. a is the last attempt.
+func (c *call) fail(a *attempt, s *ending) (*http.Response, error) {
+	shown := c.client.redact(c.req.URL)
+	c.log.callFailed(c.req, shown, a.number, s.reason, cmp.Or(s.err, a.causeOrStatus()))
+	if handler := c.client.ErrorHandler; handler != nil {
+		if a.ctx != nil && a.resp != nil && !a.drained {
+			a.ctx.keep(a.resp)
+		}
+		cause := s.err
+		if c.past.sent && Unsent(cause) {
+			cause = annotate(cause, false, "") // it may become the call's, which is about all attempts
+		}
+		resp, err := handler(a.resp, cause, a.number)
 		if resp == nil && err == nil {
 			err = errors.New("retryablehttp: ErrorHandler returned neither a response nor an error")
 		}
 		return resp, err
 	}
-	if resp != nil && c.drained == nil {
-		holdLast(c.ctx, resp, c.lastBodyTime(s.reason))
+	canceled := c.ctx.Done()
+	if c.ctx.Err() != nil {
+		canceled = nil // the time is short in any case
 	}
-	if !c.follow {
-		s.err = c.bare(s.err)
+	a.drain(c.lastBodyTime(s.reason), canceled)
+	if !c.redirects {
+		s.err = withoutURL(s.err, shown)
 	}
-	s.err = c.redactError(s.err)
 	return nil, &GiveUpError{
-		Method:      method(c.origin),
-		URL:         c.client.redact(c.origin.URL),
-		Attempts:    c.attempts,
+		Method:      method(c.req),
+		URL:         shown,
+		Attempts:    a.number,
 		Elapsed:     c.elapsed(),
 		Reason:      s.reason,
 		Err:         s.err,
-		Response:    resp,
-		redact:      c.client.redact,
-		omitRequest: !c.follow,
-		unsent:      !c.sent,
+		Response:    a.resp,
+		omitRequest: !c.redirects,
+		unsent:      !c.past.sent,
 	}
 }
 
-// lastBodyTime is how long the body of the last response may hold up the error.
+// lastBodyTime returns how long the body of the last response may delay the error.
 func (c *call) lastBodyTime(reason Reason) time.Duration {
 	switch reason {
 	case ReasonCanceled, ReasonDeadline, ReasonMaxElapsedTime, ReasonRetryAfter:
@@ -549,56 +457,33 @@ func (c *call) lastBodyTime(reason Reason) time.Duration {
 	return lastBodyTime
 }
 
-func (c *call) logRetry(req *http.Request, o *outcome, wait time.Duration) {
-	if c.journal.silent() {
-		return
-	}
-	status := 0
-	if o.resp != nil {
-		status = o.resp.StatusCode
-	}
-	c.journal.retrying(req, c.client.redact(req.URL), status, wait, c.retryMax-c.attempts+1)
-}
-
-// report tells OnAttempt what has become of an attempt; what the outcome does not
-// hold is given in a.
-func (c *call) report(req *http.Request, o *outcome, a Attempt) {
+// report calls OnAttempt with what the attempt and result tell.
+func (c *call) report(a *attempt, result Attempt) {
 	if c.client.OnAttempt == nil {
 		return
 	}
-	a.Number, a.Request, a.Response, a.Err = c.attempts, req, o.resp, o.cause()
-	a.Start, a.Duration = o.start, o.took
-	c.client.OnAttempt(a)
+	req := a.req
+	if a.ctx != nil { // which ends with the attempt
+		req = req.WithContext(c.newContext(a))
+	}
+	result.Number, result.Request, result.Response, result.Err = a.number, req, a.resp, a.cause()
+	result.Start, result.Duration = a.start, a.took
+	c.client.OnAttempt(result)
 }
 
-// last is the cause or, where there is none, the status.
-func (o *outcome) last() error {
-	if cause := o.cause(); cause != nil || o.resp == nil {
-		return cause
+// transport returns what sends the attempts.
+func (c *call) transport() http.RoundTripper {
+	if c.base != nil {
+		return c.base
 	}
-	return statusError(o.resp)
+	return c.client.transport()
 }
 
-// withLast adds to an error what the last attempt has failed of, unless that is the same.
-func withLast(err error, o *outcome) error {
-	cause := o.cause()
-	switch {
-	case cause == nil:
-		return err
-	case errors.Is(cause, err):
-		return cause
-	}
-	return &stopError{why: err, last: cause}
-}
+// epoch is where the clock of now starts.
+var epoch = time.Now()
 
-func (o *outcome) retryReason() Reason {
-	switch {
-	case o.handlerErr != nil:
-		return ReasonResponseHandler
-	case errors.Is(o.err, ErrAttemptTimeout):
-		return ReasonAttemptTimeout
-	case o.err != nil:
-		return ReasonTransportError
-	}
-	return ReasonStatus
-}
+// now reads the clock for what needs only the difference of two readings. It takes half of
+// the time of time.Now.
+func now() time.Duration { return time.Since(epoch) }
+
+func (c *call) elapsed() time.Duration { return now() - c.start }

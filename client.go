@@ -2,34 +2,41 @@ package retryablehttp
 
 import (
 	"cmp"
-	"fmt"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/go-cleanhttp"
+
+	"github.com/a0b132ce/retryablehttp/internal/redact"
 )
 
-// RequestLogHook is called before each attempt with the request that is about to
-// be sent, which it may change for this attempt, and the attempt's index, from 0.
+// RequestLogHook is called before each attempt with Client.Logger (nil if it is nil), the
+// request that is about to be sent, which it may change for this attempt, and the index
+// of the attempt, from 0.
 type RequestLogHook func(Logger, *http.Request, int)
 
-// ResponseLogHook is called after each attempt that got a response, whether it is
-// retried or not, unless the request's response handler refused it. What it reads
-// of the body is gone.
+// ResponseLogHook is called after each attempt that got a response, whether the attempt is
+// retried or not, unless the request's response handler refused the response. The caller
+// does not get what the hook reads of the body. The response to a request for the rest of
+// a body (see Client.ResumeMax) is shown without its body.
 type ResponseLogHook func(Logger, *http.Response)
 
-// ErrorHandler is called when a call gives up, with the last attempt's response
-// (nil if it got none), the cause (nil if there is none but the status) and the
-// number of attempts. What it returns is what the call returns; one of the two
-// must not be nil. It is to close the response's body unless it returns the
-// response.
+// ErrorHandler is called when a call fails, with the last attempt's response (nil if it
+// got none), the cause (nil if the status is the only one) and the number of attempts.
+// What it returns is what the call returns: a response, an error or both. It must close
+// the response's body unless it returns the response.
 type ErrorHandler func(resp *http.Response, err error, numTries int) (*http.Response, error)
 
-// PrepareRetry is called before each retry with a copy of the original request,
-// to sign it anew for example. Whatever it changes holds for that attempt alone. The
-// body is opened afterwards, by the copy's GetBody. An error ends the call.
+// PrepareRetry is called before each retry, for example to sign the request again. It gets
+// a copy of the request, which is private to the call. What it changes persists for the
+// attempts that follow; after Client.Do the Request contains that copy. req.Response is
+// the response that caused the retry, nil if the attempt got none; its body was read.
+// req.Body and req.GetBody read the whole body. A Body that it assigns is sent instead, as
+// a body that can be read only once unless GetBody is assigned too. An error ends the
+// call.
 type PrepareRetry func(req *http.Request) error
 
 // Defaults of [NewClient].
@@ -38,114 +45,135 @@ const (
 	defaultRetryWaitMax  = 30 * time.Second
 	defaultRetryMax      = 4
 	defaultRetryAfterMax = 5 * time.Minute
+	defaultReplayMax     = 32 << 20
 
 	pingAfter   = 15 * time.Second
 	pingTimeout = 5 * time.Second
 )
 
-// Client sends requests and retries them. The zero Client makes one attempt on a
-// shared connection pool; [NewClient] gives one that retries. Set the fields
-// before the first call; from then on any number of goroutines may use the Client.
+// Client sends requests and retries them. The zero Client makes one attempt on a shared
+// connection pool; [NewClient] returns a Client that retries. Set the fields before the
+// first call. After that any number of goroutines may use the Client, and it may be
+// copied: a copy shares the HTTPClient.
+//
+// For limits and maxima, negative means off, as in net/http. Only an unusable Logger is an
+// error. Functions in the fields may be called by many goroutines at once.
 type Client struct {
-	// HTTPClient makes the attempts, redirects included. Its Timeout bounds
-	// each of them, with the reading of the body. Nil means the one that the
-	// package-level functions use.
+	// Fields of hashicorp/go-retryablehttp.
+
+	// HTTPClient sends each attempt, redirects included. Its Timeout limits each
+	// attempt up to the end of the response's body. Nil means the client of the
+	// package-level functions.
 	HTTPClient *http.Client
 
-	// Logger is a [Logger], a [LeveledLogger] or a [*slog.Logger]; anything else
-	// is an error of the call. Nil logs nothing. URLs are redacted.
+	// Logger is a Logger, a LeveledLogger or a *slog.Logger. Nil logs nothing. Any
+	// other value is an error of each call.
 	Logger any
 
-	// RetryWaitMin and RetryWaitMax are what Backoff is given, as they are. Only when
-	// Backoff is nil does 0 mean 1 s and 30 s.
+	// RetryWaitMin and RetryWaitMax are passed to Backoff. If Backoff is nil, 0 means
+	// 1 s and 30 s.
 	RetryWaitMin time.Duration
 	RetryWaitMax time.Duration
 
-	// RetryMax is the number of retries after the first attempt. 0 and negative
-	// numbers mean none.
+	// RetryMax is the maximum number of retries after the first attempt. 0 means no
+	// retries.
 	RetryMax int
 
-	// RequestLogHook and ResponseLogHook, if set, see each attempt.
+	// RequestLogHook and ResponseLogHook, if not nil, are called for each attempt.
 	RequestLogHook  RequestLogHook
 	ResponseLogHook ResponseLogHook
 
-	// CheckRetry decides what is retried. Nil means DefaultRetryPolicy.
+	// CheckRetry decides what is retried. Nil means DefaultRetryPolicy. Most programs
+	// that send POST or PATCH requests should set SafeRetryPolicy.
 	CheckRetry CheckRetry
 
-	// Backoff decides how long to wait. Nil means ExponentialJitterBackoff.
+	// Backoff decides how long to wait before a retry. Nil means
+	// ExponentialJitterBackoff.
 	Backoff Backoff
 
-	// ErrorHandler, if set, decides what a call that gives up returns. If nil,
-	// that is a *GiveUpError.
+	// ErrorHandler, if not nil, decides what a call that fails returns. Nil means a
+	// *GiveUpError and no response.
 	ErrorHandler ErrorHandler
 
-	// PrepareRetry, if set, may change the request before each retry.
+	// PrepareRetry, if not nil, may change the request before each retry.
 	PrepareRetry PrepareRetry
 
-	// RetryAfterMax is the longest wait that a Retry-After header may ask for:
-	// beyond it the call gives up at once. 0 means 5 minutes; negative, no
-	// limit.
-	RetryAfterMax time.Duration
+	// Limits.
 
-	// AttemptTimeout bounds one attempt, redirects included, from sending it to
-	// the headers of its response or, as far as BodyMax has it read, to the end of its
-	// body. Reading the body afterwards is not cut. When
-	// it expires the attempt has failed with ErrAttemptTimeout and may be
-	// retried. 0 means no limit.
+	// AttemptTimeout limits one attempt, redirects included, from sending it to the
+	// response's headers, or to the end of a body that BufferMax applies to. It does
+	// not limit reading the body afterwards. An attempt that takes longer fails with
+	// ErrAttemptTimeout and may be retried. 0 means no limit.
+	//
+	// HTTP/2 keeps using a connection on which an attempt has timed out, which may be
+	// dead. If the transport is an *http.Transport, the retries use connections of their
+	// own. If another transport is around it, only the first retry may still take the
+	// dead connection. If MaxConnsPerHost is set, all may. So a transport of your own
+	// should have HTTP/2 pings on (http.HTTP2Config.SendPingTimeout), as the one of
+	// NewClient does.
 	AttemptTimeout time.Duration
 
-	// MaxElapsedTime bounds all attempts and the waits between them, up to the
-	// headers of the answer: an attempt still running then is ended, and a wait
-	// that would not be over by then is not begun. 0 means no limit.
+	// MaxElapsedTime limits all attempts and the waits between them, up to the headers
+	// of the accepted response. An attempt that is still running then is ended. A wait
+	// that would take longer is not begun. 0 means no limit.
 	MaxElapsedTime time.Duration
 
-	// IdempotencyKey, if set, gives requests that are not idempotent a key, the value
-	// of their Idempotency-Key header: once for each call, the same for all its
-	// attempts and redirect hops, and for those of a client around this one. A key that
-	// the caller has set wins; an empty one is not sent. NewIdempotencyKey is one. With
-	// such a header net/http's Transport itself takes a request for replayable, and
-	// repeats it when a connection turns out to be dead.
+	// RetryAfterMax is the longest wait that a Retry-After header may ask for. The call
+	// fails at once if the Backoff would wait longer for that reason. 0 means 5
+	// minutes; negative means no limit.
+	RetryAfterMax time.Duration
+
+	// Request header and body.
+
+	// IdempotencyKey, if not nil, returns the value of the Idempotency-Key header for
+	// requests whose method is not idempotent, for example NewIdempotencyKey. "" means
+	// that no key is sent. It is called once for each call; all attempts and redirect hops
+	// send the same key. A key in the request's own header wins unless it is blank. In
+	// nested clients set it on the outermost one. net/http's Transport itself repeats a
+	// request with this header when a connection turns out to be dead.
 	IdempotencyKey func(*http.Request) string
 
-	// ReplayMax is how many bytes of a body that can be read only once are kept to be
-	// sent again. As many are read before the first attempt, so that a body that is
-	// no longer has a Content-Length. A call that would have to be retried after more
-	// was read gives up with ErrNotReplayable. 0 means 1 MiB; negative, none.
+	// ReplayMax is the maximum number of bytes that are kept of a body that can be read
+	// only once. A call that would have to be retried after more was read fails with
+	// ErrNotReplayable. 0 means 32 MiB; negative means that nothing is kept.
 	ReplayMax int64
 
-	// BodyMax is up to what size the body of a response is read before the call
-	// returns it, so that one that breaks off or, by AttemptTimeout, stalls is a
-	// failed attempt. A longer body is returned as it comes, and one that the policy
-	// retries anyway is not read for it. 0 means that all are returned as they come.
-	BodyMax int64
+	// Response body.
 
-	// ResumeMax is how often the body of one response may be resumed after it broke
-	// off. The body of a GET that was answered 200, or 206 for a single Range of the
-	// caller's, then goes on with a request for the rest (Range and If-Range, RFC 9110
-	// §13.1.5, §14.2), after a wait and as long as the policy agrees; that request is a
-	// call of its own, with its own retries and limits. It takes a strong ETag, or a
-	// Last-Modified that is strong by RFC 9110 §8.8.2.2, and no Content-Encoding,
-	// neither seen nor undone by the transport. What is not certain to be the rest of
-	// the same object is never delivered: reading ends in a *ResumeError. 0 means that
-	// no body is resumed.
+	// BufferMax is the size up to which a response body is read before the call returns
+	// it, so that a body that is cut off or, by AttemptTimeout, stalls fails the attempt.
+	// A body that announces a greater length is not read, nor is one whose status
+	// DefaultRetryPolicy retries. A body without a length is read up to BufferMax, so do
+	// not set BufferMax for event streams. 0 means that no body is read.
+	BufferMax int64
+
+	// ResumeMax is the number of times that one response body may be resumed after it
+	// was cut off. The body of a GET then goes on with a request for the rest (Range and
+	// If-Range, RFC 9110 §13.1.5, §14.2) to the URL that it came from, after a wait and
+	// as long as the policy agrees. That request is a call of its own, with its own
+	// retries and limits. The response must be a 200, or a 206 for a single Range of the
+	// request's, with a strong ETag or a Last-Modified that is strong by RFC 9110
+	// §8.8.2.2, without Content-Encoding (the transport's own gzip included) and without
+	// trailers. Bytes that are not certain to belong to the same object are never
+	// delivered: reading ends in a *ResumeError. 0 means that no body is resumed.
 	ResumeMax int
 
-	// RedactURL shows a URL in errors and log lines. It must not modify the URL. It is
-	// also asked about URLs in the texts of errors, which it may have shown before.
-	// Nil means: the password as "xxxxx", query values and fragment as
-	// "REDACTED".
-	RedactURL func(*url.URL) string
+	// Observing.
 
-	// OnAttempt, if set, is called after each attempt, once it is known whether
-	// another follows, from the goroutine of the call.
+	// OnAttempt, if not nil, is called after each attempt, once it is decided whether
+	// another follows, by the goroutine of the call.
 	OnAttempt func(Attempt)
 
-	nests [2]int32 // what is known of the transport, see mayNest; atomic
+	// RedactURL formats URLs for errors and log lines. It must not modify the URL. Nil
+	// means that the password becomes "xxxxx", and query values and the fragment become
+	// "REDACTED".
+	RedactURL func(*url.URL) string
 }
 
-// NewClient returns a Client with the published defaults: up to 4 retries with
-// waits from 1 s to 30 s, on a connection pool of its own. An HTTP/2 connection that has
-// been silent for 15 seconds is pinged, and closed if it does not answer within 5.
+// NewClient returns a Client with the published defaults: up to 4 retries after waits of 1
+// s to 30 s, a connection pool of its own, and a Logger that discards. An HTTP/2
+// connection that has been silent for 15 s is pinged, and closed if no answer comes
+// within 5 s.
 func NewClient() *Client {
 	hc := cleanhttp.DefaultPooledClient()
 	if t, ok := hc.Transport.(*http.Transport); ok {
@@ -153,6 +181,7 @@ func NewClient() *Client {
 	}
 	return &Client{
 		HTTPClient:   hc,
+		Logger:       discard{},
 		RetryWaitMin: defaultRetryWaitMin,
 		RetryWaitMax: defaultRetryWaitMax,
 		RetryMax:     defaultRetryMax,
@@ -161,8 +190,8 @@ func NewClient() *Client {
 	}
 }
 
-// defaultClient serves the package-level functions, a RoundTripper without a Client
-// and, with its pool, Clients without an HTTPClient. It is never modified.
+// defaultClient serves the package-level functions and, with its pool, Clients without an
+// HTTPClient. It is never modified.
 var defaultClient = NewClient()
 
 // Get is [Client.Get] on a shared client with the settings of [NewClient].
@@ -181,7 +210,7 @@ func PostForm(url string, data url.Values) (*http.Response, error) {
 	return defaultClient.PostForm(url, data)
 }
 
-// Get sends a GET request and returns the answer, as [Client.Do] does.
+// Get sends a GET request, as [Client.Do] does.
 func (c *Client) Get(url string) (*http.Response, error) {
 	req, err := NewRequest(http.MethodGet, url, nil)
 	if err != nil {
@@ -190,7 +219,7 @@ func (c *Client) Get(url string) (*http.Response, error) {
 	return c.Do(req)
 }
 
-// Head sends a HEAD request and returns the answer, as [Client.Do] does.
+// Head sends a HEAD request, as [Client.Do] does.
 func (c *Client) Head(url string) (*http.Response, error) {
 	req, err := NewRequest(http.MethodHead, url, nil)
 	if err != nil {
@@ -199,8 +228,8 @@ func (c *Client) Head(url string) (*http.Response, error) {
 	return c.Do(req)
 }
 
-// Post sends a POST request with a body of any kind that [Request.SetBody] takes,
-// bodyType being its Content-Type, and returns the answer, as [Client.Do] does.
+// Post sends a POST request, as [Client.Do] does, with a body of any kind that
+// [Request.SetBody] accepts and bodyType as its Content-Type.
 func (c *Client) Post(url, bodyType string, body any) (*http.Response, error) {
 	req, err := NewRequest(http.MethodPost, url, body)
 	if err != nil {
@@ -210,34 +239,34 @@ func (c *Client) Post(url, bodyType string, body any) (*http.Response, error) {
 	return c.Do(req)
 }
 
-// PostForm sends a POST request with the values as an
-// application/x-www-form-urlencoded body and returns the answer, as [Client.Do]
-// does.
+// PostForm sends a POST request, as [Client.Do] does, with the values as an
+// application/x-www-form-urlencoded body.
 func (c *Client) PostForm(url string, data url.Values) (*http.Response, error) {
 	return c.Post(url, "application/x-www-form-urlencoded", strings.NewReader(data.Encode()))
 }
 
-// Do sends a request, again if need be, and returns the answer. As with
-// [http.Client.Do] the response's body is the caller's to close, a status that the
-// policy accepts is no error, and the request's context ends the call.
+// Do sends req, retrying as configured, and returns the response. As with
+// [http.Client.Do] the caller must close the response's body, a response whose status the
+// policy accepts is not an error, and the request's context ends the call.
 //
-// A call that gives up returns what ErrorHandler returns, or a *GiveUpError and no
-// response. Settings or a request that cannot work are an error of another kind;
-// nothing is sent.
+// If the call fails, Do returns what ErrorHandler returns; without one it returns a
+// *GiveUpError and no response. If the Logger or req is unusable, nothing is sent and the
+// error is of another type.
 func (c *Client) Do(req *Request) (*http.Response, error) {
 	if req == nil || req.Request == nil {
 		return nil, errNilRequest
 	}
-	call := call{client: c, origin: req.Request, follow: true, handler: req.responseHandler}
-	if call.stream = req.oneShot(); call.stream == nil {
-		call.spent = !req.takeBody()
+	call := call{client: c, redirects: true, req: req.Request, body: req.callBody(), handler: req.responseHandler}
+	resp, err := call.do()
+	if call.private {
+		req.Request = call.req
 	}
-	return call.do()
+	return resp, err
 }
 
-// StandardClient returns an [http.Client] that sends its requests through c. It has
-// the CheckRedirect and the Jar of c.HTTPClient, and follows redirects itself:
-// each hop is a call of c.
+// StandardClient returns an [http.Client] that sends its requests through c. It has the
+// CheckRedirect and the Jar of c.HTTPClient and follows redirects itself: each hop is a
+// call of c. Cookies of a response that c retries are not stored.
 func (c *Client) StandardClient() *http.Client {
 	hc := c.httpClient()
 	return &http.Client{
@@ -247,17 +276,35 @@ func (c *Client) StandardClient() *http.Client {
 	}
 }
 
-// CloseIdleConnections closes the connections of HTTPClient that are idle now. It
-// does not interrupt calls.
+// CloseIdleConnections closes the idle connections of HTTPClient. It does not interrupt
+// calls.
 func (c *Client) CloseIdleConnections() {
-	c.httpClient().CloseIdleConnections()
+	if !c.callsItself() {
+		c.httpClient().CloseIdleConnections()
+	}
 }
 
-// PassthroughErrorHandler is an [ErrorHandler] that returns the last response and
-// the cause as they are: after a status that was retried in vain, the response and
-// no error.
+// callsItself reports whether the transport of c is a RoundTripper of c.
+func (c *Client) callsItself() bool {
+	rt, ok := c.transport().(*RoundTripper)
+	return ok && rt.Base == nil && rt.client() == c
+}
+
+// PassthroughErrorHandler is an [ErrorHandler] that returns the last response without an
+// error, as net/http would have returned it, or the error if the last attempt got no
+// response. If the caller has canceled the call, it closes the response's body and
+// returns the error. If the policy or another callback has returned an error, it returns
+// both, as in the published library.
 func PassthroughErrorHandler(resp *http.Response, err error, _ int) (*http.Response, error) {
-	return resp, err
+	var stopped *stopError
+	if resp == nil || !errors.As(err, &stopped) {
+		return resp, err
+	}
+	if stopped.canceled {
+		resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
 }
 
 func (c *Client) httpClient() *http.Client {
@@ -276,66 +323,25 @@ func (c *Client) transport() http.RoundTripper {
 
 func (c *Client) redact(u *url.URL) string {
 	if c.RedactURL == nil {
-		return redactURL(u)
+		return redact.URL(u)
 	}
 	return c.RedactURL(u)
 }
 
-func (c *Client) checkRetry() CheckRetry {
-	if c.CheckRetry == nil {
-		return DefaultRetryPolicy
-	}
-	return c.CheckRetry
-}
-
-// backoff asks how long to wait after the given number of attempts.
+// backoff returns how long to wait after the given number of attempts.
 func (c *Client) backoff(attempts int, resp *http.Response) time.Duration {
 	backoff, lo, hi := c.Backoff, c.RetryWaitMin, c.RetryWaitMax
 	if backoff == nil {
 		backoff = ExponentialJitterBackoff
 		lo, hi = cmp.Or(lo, defaultRetryWaitMin), cmp.Or(hi, defaultRetryWaitMax)
 	}
-	return atLeastZero(backoff(lo, hi, attempts-1, resp))
+	return max(backoff(lo, hi, attempts-1, resp), 0)
 }
 
 func (c *Client) replayMax() int64 {
-	if c.ReplayMax == 0 {
-		return defaultReplayMax
-	}
-	return max(c.ReplayMax, 0)
+	return max(cmp.Or(c.ReplayMax, defaultReplayMax), 0)
 }
 
 func (c *Client) retryAfterMax() time.Duration {
-	if c.RetryAfterMax == 0 {
-		return defaultRetryAfterMax
-	}
-	return c.RetryAfterMax
-}
-
-// validate reports settings that no call can work with, and says where to log.
-func (c *Client) validate() (journal, error) {
-	if int64(c.RetryWaitMin|c.RetryWaitMax|c.AttemptTimeout|c.MaxElapsedTime)|c.BodyMax|int64(c.ResumeMax) < 0 { // a sign bit is set
-		for _, setting := range []struct {
-			name  string
-			value int64
-		}{
-			{"RetryWaitMin", int64(c.RetryWaitMin)},
-			{"RetryWaitMax", int64(c.RetryWaitMax)},
-			{"AttemptTimeout", int64(c.AttemptTimeout)},
-			{"MaxElapsedTime", int64(c.MaxElapsedTime)},
-			{"BodyMax", c.BodyMax},
-			{"ResumeMax", int64(c.ResumeMax)},
-		} {
-			if setting.value < 0 {
-				return journal{}, &SettingError{setting.name, fmt.Sprintf("is negative: %d", setting.value)}
-			}
-		}
-	}
-	if rt, ok := c.transport().(*RoundTripper); ok && rt.client() == c {
-		return journal{}, &SettingError{"HTTPClient", "has a RoundTripper of the same Client as its transport"}
-	}
-	if c.Logger == nil {
-		return journal{}, nil
-	}
-	return newJournal(c.Logger)
+	return cmp.Or(c.RetryAfterMax, defaultRetryAfterMax)
 }

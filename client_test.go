@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,26 +26,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// roundTripFunc is a transport made of a function.
-type roundTripFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-// respond makes a response as a transport would.
-func respond(req *http.Request, status int, body string, header ...string) *http.Response {
-	resp := &http.Response{
-		StatusCode: status,
-		Status:     http.StatusText(status),
-		Header:     http.Header{},
-		Body:       io.NopCloser(strings.NewReader(body)),
-		Request:    req,
-	}
-	for i := 0; i+1 < len(header); i += 2 {
-		resp.Header.Set(header[i], header[i+1])
-	}
-	return resp
-}
 
 func TestUploadOfAFileIsRetriedWhole(t *testing.T) {
 	content := strings.Repeat("0123456789", 10_000)
@@ -84,7 +65,7 @@ func TestUploadOfAFileIsRetriedWhole(t *testing.T) {
 	assert.EqualValues(t, 4, offset)
 }
 
-func TestGiveUpErrorTellsTheStory(t *testing.T) {
+func TestGiveUpErrorFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := NewClient()
 		client.RetryMax = 2
@@ -97,7 +78,7 @@ func TestGiveUpErrorTellsTheStory(t *testing.T) {
 		require.Nil(t, resp)
 		var giveUp *GiveUpError
 		require.ErrorAs(t, err, &giveUp)
-		assert.Equal(t, "GET http://u:xxxxx@host/path?token=REDACTED giving up after 3 attempt(s)", err.Error())
+		assert.Equal(t, "GET http://u:xxxxx@host/path?token=REDACTED giving up after 3 attempt(s): unexpected HTTP status 503 Service Unavailable", err.Error())
 		assert.Equal(t, 3, giveUp.Attempts)
 		assert.Equal(t, 6*time.Second, giveUp.Elapsed)
 		assert.Equal(t, ReasonRetriesUsedUp, giveUp.Reason)
@@ -128,41 +109,7 @@ func TestCancelDuringTheWait(t *testing.T) {
 	})
 }
 
-// script answers the attempts of a call one after the other; the last step repeats.
-type script struct {
-	steps []func(*http.Request) (*http.Response, error)
-	seen  []*http.Request
-}
-
-func (s *script) RoundTrip(req *http.Request) (*http.Response, error) {
-	step := s.steps[min(len(s.seen), len(s.steps)-1)]
-	s.seen = append(s.seen, req)
-	if req.Body != nil {
-		io.Copy(io.Discard, req.Body)
-		req.Body.Close()
-	}
-	return step(req)
-}
-
-func status(code int, header ...string) func(*http.Request) (*http.Response, error) {
-	return func(req *http.Request) (*http.Response, error) {
-		return respond(req, code, "body of a "+strconv.Itoa(code), header...), nil
-	}
-}
-
-func failure(err error) func(*http.Request) (*http.Response, error) {
-	return func(*http.Request) (*http.Response, error) { return nil, err }
-}
-
-var errLost = errors.New("connection lost")
-
-// scripted is a client without waits whose attempts come to the given steps.
-func scripted(steps ...func(*http.Request) (*http.Response, error)) (*Client, *script) {
-	s := &script{steps: steps}
-	return &Client{RetryMax: 4, Backoff: noWait, HTTPClient: &http.Client{Transport: s}}, s
-}
-
-// Spec 1, defaults of NewClient.
+// docs/spec.md, 1.2: the defaults of NewClient.
 func TestNewClientDefaults(t *testing.T) {
 	client := NewClient()
 	assert.Equal(t, time.Second, client.RetryWaitMin)
@@ -171,14 +118,14 @@ func TestNewClientDefaults(t *testing.T) {
 	assert.NotNil(t, client.HTTPClient)
 	assert.NotNil(t, client.CheckRetry)
 	assert.NotNil(t, client.Backoff)
-	assert.Nil(t, client.Logger)
+	assert.Implements(t, (*Logger)(nil), client.Logger, "a hook written for the published default finds one")
 	assert.Nil(t, client.ErrorHandler)
 	_, ok := client.HTTPClient.Transport.(*http.Transport)
 	assert.True(t, ok, "net/http's own transport")
 	assert.NotSame(t, client.HTTPClient.Transport, NewClient().HTTPClient.Transport)
 }
 
-// Spec 1, the published names and their shapes. That this compiles is the test.
+// docs/spec.md, 1.1: the published names and their shapes. The test is that this compiles.
 var (
 	_ func() *Client                                                             = NewClient
 	_ func(*Client, *Request) (*http.Response, error)                            = (*Client).Do
@@ -223,7 +170,7 @@ var (
 	_                                                                            = Client{HTTPClient: nil, Logger: nil, RetryWaitMin: 0, RetryWaitMax: 0, RetryMax: 0, RequestLogHook: nil, ResponseLogHook: nil, CheckRetry: nil, Backoff: nil, ErrorHandler: nil, PrepareRetry: nil}
 )
 
-// Spec 1, a zero Client works.
+// docs/spec.md, 1.3: a zero Client makes one attempt.
 func TestZeroClientMakesOneAttempt(t *testing.T) {
 	hits := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -240,10 +187,10 @@ func TestZeroClientMakesOneAttempt(t *testing.T) {
 	_, err = client.Get(server.URL)
 	assert.ErrorContains(t, err, "giving up after 1 attempt(s)")
 	_, err = (&RoundTripper{Client: &client}).RoundTrip(mustRequest(t, server.URL))
-	assert.EqualError(t, err, "giving up after 1 attempt(s)")
+	assert.EqualError(t, err, "giving up after 1 attempt(s): unexpected HTTP status 500 Internal Server Error")
 }
 
-// Spec 1, nil fields mean defaults: also the waits, when nobody has set a Backoff.
+// docs/spec.md, 1.3: without a Backoff the default waits apply.
 func TestClientWithoutABackoffStillWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, _ := scripted(status(500))
@@ -256,7 +203,7 @@ func TestClientWithoutABackoffStillWaits(t *testing.T) {
 	})
 }
 
-// Bad input: a clear error, nothing sent, no panic.
+// docs/spec.md, 1.5: unusable input is an error, and nothing is sent.
 func TestBadInputIsAnErrorAndNothingIsSent(t *testing.T) {
 	client, sent := scripted(status(200))
 	_, err := client.Do(nil)
@@ -278,18 +225,6 @@ func TestBadInputIsAnErrorAndNothingIsSent(t *testing.T) {
 	//lint:ignore SA1012 that it is refused is the point
 	_, err = NewRequestWithContext(nil, "GET", "http://host/", nil)
 	assert.ErrorContains(t, err, "nil Context")
-	for field, broken := range map[string]func(*Client){
-		"RetryWaitMin":   func(c *Client) { c.RetryWaitMin = -1 },
-		"RetryWaitMax":   func(c *Client) { c.RetryWaitMax = -time.Second },
-		"AttemptTimeout": func(c *Client) { c.AttemptTimeout = -1 },
-		"MaxElapsedTime": func(c *Client) { c.MaxElapsedTime = -1 },
-	} {
-		client, sent := scripted(status(200))
-		broken(client)
-		_, err = client.Get("http://host/")
-		assert.ErrorContains(t, err, "retryablehttp: Client."+field+" is negative")
-		assert.Empty(t, sent.seen)
-	}
 	assert.Empty(t, sent.seen)
 
 	client.HTTPClient.Transport = &RoundTripper{Client: client}
@@ -297,7 +232,27 @@ func TestBadInputIsAnErrorAndNothingIsSent(t *testing.T) {
 	assert.ErrorContains(t, err, "RoundTripper of the same Client")
 }
 
-// Spec 1, a policy or handler that returns neither response nor error.
+// docs/spec.md, 4.21: negative settings mean off.
+func TestNegativeSettingsMeanOff(t *testing.T) {
+	store := newStore(testObject)
+	store.responses = []storeResponse{{keep: 5, end: errLost}}
+	client := store.client(-1)
+	client.RetryMax, client.RetryWaitMin, client.RetryWaitMax, client.Backoff = -1, -1, -time.Second, nil
+	client.AttemptTimeout, client.MaxElapsedTime, client.RetryAfterMax = -1, -1, -1
+	client.BufferMax, client.ReplayMax = -1, -1
+	_, err := download(t, client)
+	assert.ErrorIs(t, err, errLost, "neither read ahead nor resumed")
+	assert.Len(t, store.seen, 1)
+
+	client, sent := scripted(status(503), status(200))
+	client.RetryMax, client.RetryWaitMin, client.RetryWaitMax, client.Backoff = 1, -1, -1, nil
+	_, err = client.Get("http://host/")
+	require.NoError(t, err, "and no wait")
+	assert.Len(t, sent.seen, 2)
+}
+
+// docs/spec.md, 1.5: an ErrorHandler or transport that returns neither a response nor an
+// error.
 func TestNeitherResponseNorErrorIsAnError(t *testing.T) {
 	client, _ := scripted(status(500))
 	client.ErrorHandler = func(resp *http.Response, _ error, _ int) (*http.Response, error) { return nil, nil }
@@ -306,12 +261,12 @@ func TestNeitherResponseNorErrorIsAnError(t *testing.T) {
 
 	client, _ = scripted(func(*http.Request) (*http.Response, error) { return nil, nil })
 	_, err = client.Get("http://host/")
-	assert.ErrorContains(t, err, "nil *Response with a nil error")
+	assert.ErrorContains(t, err, "nil *Response with a nil error", "as net/http says it")
 	_, err = (&RoundTripper{Client: client}).RoundTrip(mustRequest(t, "http://host/"))
-	assert.ErrorContains(t, err, "nil *Response with a nil error")
+	assert.ErrorContains(t, err, "returned neither a response nor an error")
 }
 
-// Spec 2, the order of one call's steps.
+// docs/spec.md, section 2: the order of the steps of a call.
 func TestTheOrderOfACall(t *testing.T) {
 	var events []string
 	note := func(format string, args ...any) { events = append(events, fmt.Sprintf(format, args...)) }
@@ -348,13 +303,13 @@ func TestTheOrderOfACall(t *testing.T) {
 	assert.Equal(t, []string{
 		"body", "request hook 0, body true", "send", "policy 500 <nil>", "response hook 500", "backoff 0", "prepare",
 		"body", "request hook 1, body true", "send", "policy 200 <nil>", "handler 200", "policy 200 connection lost", "backoff 1", "prepare",
-		"body", "request hook 2, body true", "send", "policy 201 <nil>", "handler 201", "response hook 201",
+		"body", "request hook 2, body true", "send", "policy 201 <nil>", "handler 201", "policy 201 <nil>", "response hook 201",
 	}, events)
 }
 
-// Spec 2, on giving up the error is the PrepareRetry error, else the policy's, else the
-// handler's, else the transport's.
-func TestWhichErrorSpeaksForTheCall(t *testing.T) {
+// docs/spec.md, 2.11: the cause is the error of PrepareRetry, else of the policy, else of
+// the response handler, else of the transport.
+func TestErrorThatTheCallReturns(t *testing.T) {
 	errPolicy, errHandler, errPrepare := errors.New("policy"), errors.New("handler"), errors.New("prepare")
 	policy := func(retry bool, err error) CheckRetry {
 		return func(context.Context, *http.Response, error) (bool, error) { return retry, err }
@@ -394,11 +349,9 @@ func TestWhichErrorSpeaksForTheCall(t *testing.T) {
 			text := fmt.Sprintf("GET http://host/ giving up after %d attempt(s)", tc.attempts)
 			if tc.want != nil {
 				assert.ErrorIs(t, err, tc.want)
-				cause := tc.want.Error()
-				if tc.want == errLost {
-					cause = `Get "http://host/": ` + cause
-				}
-				text += ": " + cause
+				text += ": " + tc.want.Error()
+			} else {
+				text += ": unexpected HTTP status 500 Internal Server Error"
 			}
 			assert.EqualError(t, err, text)
 
@@ -418,13 +371,13 @@ func TestWhichErrorSpeaksForTheCall(t *testing.T) {
 				return respond(nil, 299, ""), nil
 			}
 			resp, err = client.Do(req)
-			require.NoError(t, err, "the handler's answer is the answer")
+			require.NoError(t, err, "the call returns the response of the handler")
 			assert.Equal(t, 299, resp.StatusCode)
 		})
 	}
 }
 
-// Spec 2, CheckRetry says stop: the response is the answer, whatever its status.
+// docs/spec.md, 2.3: a response that the policy accepts is returned, whatever its status.
 func TestPolicyThatAcceptsA500(t *testing.T) {
 	client, _ := scripted(status(500))
 	client.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return false, nil }
@@ -436,7 +389,7 @@ func TestPolicyThatAcceptsA500(t *testing.T) {
 	assert.Equal(t, "body of a 500", string(data))
 }
 
-// Spec 2, PassthroughErrorHandler.
+// docs/spec.md, 4.23: PassthroughErrorHandler.
 func TestPassthroughErrorHandler(t *testing.T) {
 	client, _ := scripted(status(503))
 	client.ErrorHandler = PassthroughErrorHandler
@@ -445,57 +398,14 @@ func TestPassthroughErrorHandler(t *testing.T) {
 	assert.Equal(t, 503, resp.StatusCode)
 	client.CheckRetry = ErrorPropagatedRetryPolicy
 	resp, err = client.Get("http://host/")
-	require.EqualError(t, err, "unexpected HTTP status Service Unavailable")
+	require.EqualError(t, err, "unexpected HTTP status 503 Service Unavailable")
 	assert.Equal(t, 503, resp.StatusCode)
 	resp, err = (&RoundTripper{Client: client}).RoundTrip(mustRequest(t, "http://host/"))
-	require.EqualError(t, err, "unexpected HTTP status Service Unavailable")
+	require.EqualError(t, err, "unexpected HTTP status 503 Service Unavailable")
 	assert.Nil(t, resp, "never a response together with an error")
 }
 
-// slowBody gives its bytes one at a time, every interval, until it is closed.
-type slowBody struct {
-	interval time.Duration
-	left     int
-	closed   chan struct{}
-	closes   atomic.Int32
-}
-
-func newSlowBody(interval time.Duration, n int) *slowBody {
-	return &slowBody{interval: interval, left: n, closed: make(chan struct{})}
-}
-
-func (b *slowBody) Read(p []byte) (int, error) {
-	if b.left == 0 {
-		return 0, io.EOF
-	}
-	timer := time.NewTimer(b.interval)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-b.closed:
-		return 0, errors.New("read on closed body")
-	}
-	b.left--
-	p[0] = 'x'
-	return 1, nil
-}
-
-func (b *slowBody) Close() error {
-	if b.closes.Add(1) == 1 {
-		close(b.closed)
-	}
-	return nil
-}
-
-func slow(body *slowBody) func(*http.Request) (*http.Response, error) {
-	return func(req *http.Request) (*http.Response, error) {
-		resp := respond(req, 503, "")
-		resp.Body = body
-		return resp, nil
-	}
-}
-
-// Spec 4, draining.
+// docs/spec.md, 4.2: reading the refused response does not delay the retry.
 func TestDrainingNeverDelaysTheRetry(t *testing.T) {
 	for name, tc := range map[string]struct {
 		wait, interval time.Duration
@@ -510,9 +420,9 @@ func TestDrainingNeverDelaysTheRetry(t *testing.T) {
 		"stalls, and the wait is short": {5 * time.Millisecond, time.Hour, 1, 5 * time.Millisecond, 5 * time.Millisecond},
 		"stalls, and there's no wait":   {0, time.Hour, 1, 5 * time.Millisecond, 5 * time.Millisecond},
 		"arrives, and there's none":     {0, 100 * time.Microsecond, 3, 300 * time.Microsecond, 300 * time.Microsecond},
-		"comes slowly, there's none":    {0, 700 * time.Microsecond, 10, 7 * time.Millisecond, 7 * time.Millisecond},
+		"comes slowly, there's none":    {0, 700 * time.Microsecond, 10, 5 * time.Millisecond, 5 * time.Millisecond},
 		"comes slowly, short wait":      {5 * time.Millisecond, 700 * time.Microsecond, 10, 5 * time.Millisecond, 5 * time.Millisecond},
-		"comes too slowly":              {0, 400 * time.Microsecond, 100, 10 * time.Millisecond, 10 * time.Millisecond},
+		"comes too slowly":              {0, 400 * time.Microsecond, 100, 5 * time.Millisecond, 5 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -537,7 +447,8 @@ func TestDrainingNeverDelaysTheRetry(t *testing.T) {
 	}
 }
 
-// Spec 4, draining: at most 64 KiB, and the end of a body of just so many is found.
+// docs/spec.md, 4.2: at most 64 KiB are read, and the end of a body of exactly 64 KiB is
+// found.
 func TestDrainingReadsAtMost64KiB(t *testing.T) {
 	for _, tc := range []struct{ size, read int }{{1 << 20, 64 << 10}, {64 << 10, 64 << 10}} {
 		body := &countingBody{Reader: plainReader{io.LimitReader(zeroReader{}, int64(tc.size))}}
@@ -559,23 +470,7 @@ type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { return len(p), nil }
 
-type countingBody struct {
-	io.Reader
-	mu   sync.Mutex
-	read int
-}
-
-func (b *countingBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.read += n
-	return n, err
-}
-
-func (b *countingBody) Close() error { return nil }
-
-// Spec 4, connection pool: error bodies of just 64 KiB, without a Content-Length, cost no
+// docs/spec.md, 4.2: an error body of exactly 64 KiB without a Content-Length costs no
 // connection.
 func TestBodyOf64KiBKeepsItsConnection(t *testing.T) {
 	var conns atomic.Int32
@@ -603,8 +498,8 @@ func TestBodyOf64KiBKeepsItsConnection(t *testing.T) {
 	assert.EqualValues(t, 1, conns.Load())
 }
 
-// Spec 4, draining: at most 64 KiB. Spec 2, the body that was drained for a retry that
-// never came is readable.
+// docs/spec.md, 2.13: up to 64 KiB of a body that was drained for a retry that was not
+// sent are kept.
 func TestDrainedBodyIsKeptForTheErrorHandler(t *testing.T) {
 	for _, size := range []int{0, 1, 511, 512, 513, 65535, 65536, 65537, 200_000} {
 		for name, end := range map[string]func(*Client, context.CancelFunc){
@@ -641,7 +536,7 @@ func TestDrainedBodyIsKeptForTheErrorHandler(t *testing.T) {
 	}
 }
 
-// Spec 4, giving up: the body of the last response, at most 64 KiB within at most 1 s.
+// docs/spec.md, 4.12: up to 64 KiB of the last response are read, within 1 s.
 func TestLastBodyIsReadWithinASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := newSlowBody(300*time.Millisecond, 100)
@@ -660,7 +555,8 @@ func TestLastBodyIsReadWithinASecond(t *testing.T) {
 	})
 }
 
-// A body that neither ends nor heeds Close costs a goroutine, not the call.
+// A body that neither ends nor returns from Read after Close costs a goroutine but does
+// not delay the call.
 func TestBodyThatBlocksForGoodHangsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -678,12 +574,7 @@ func TestBodyThatBlocksForGoodHangsNothing(t *testing.T) {
 	})
 }
 
-type stuckBody struct{ release chan struct{} }
-
-func (b stuckBody) Read([]byte) (int, error) { <-b.release; return 0, io.EOF }
-func (b stuckBody) Close() error             { <-b.release; return nil }
-
-// Spec 4, deadline.
+// docs/spec.md, 4.3: a wait that would outlast the deadline is not begun.
 func TestWaitThatWouldOutlastTheDeadlineIsNotBegun(t *testing.T) {
 	for name, header := range map[string][]string{
 		"backoff": nil, "hostile seconds": {"Retry-After", "86400"}, "huge": {"Retry-After", "999999999999999999"},
@@ -704,7 +595,7 @@ func TestWaitThatWouldOutlastTheDeadlineIsNotBegun(t *testing.T) {
 				assert.Zero(t, time.Since(start))
 				assert.Len(t, sent.seen, 1)
 				assert.ErrorIs(t, err, context.DeadlineExceeded)
-				assert.ErrorContains(t, err, "unexpected HTTP status", "the last cause")
+				assert.ErrorContains(t, err, "; last response: 503 Service Unavailable")
 				var giveUp *GiveUpError
 				require.ErrorAs(t, err, &giveUp)
 				assert.Equal(t, ReasonDeadline, giveUp.Reason)
@@ -727,7 +618,8 @@ func TestWaitThatWouldOutlastTheDeadlineIsNotBegun(t *testing.T) {
 	}
 }
 
-// Spec 4, Retry-After: a wait longer than RetryAfterMax means give up at once.
+// docs/spec.md, 4.6: a call fails at once if it would obey a Retry-After of more than
+// RetryAfterMax.
 func TestRetryAfterMax(t *testing.T) {
 	for _, tc := range []struct {
 		asked    string
@@ -765,18 +657,17 @@ func TestRetryAfterMax(t *testing.T) {
 			client, sent := scripted(status(429, "Retry-After", "86400"), status(200))
 			client.Backoff = LinearJitterBackoff
 			client.RetryWaitMin = 10 * time.Minute
+			start := time.Now()
 			_, err := client.Get("http://host/")
-			require.Error(t, err, "the wait is longer than RetryAfterMax, and so is what the server asks")
-			client.RetryWaitMin = time.Second
-			sent.seen = nil
-			_, err = client.Get("http://host/")
 			require.NoError(t, err)
+			assert.Equal(t, 10*time.Minute, time.Since(start), "longer than RetryAfterMax")
+			assert.Len(t, sent.seen, 2)
 		})
 	})
 }
 
-// Spec 4, cancel: a cause and the last attempt's failure are both matched; within an
-// attempt as well.
+// docs/spec.md, 4.4: after a cancel during an attempt the error matches the cause of the
+// cancel and the last attempt's error.
 func TestCancelDuringAnAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -799,7 +690,7 @@ func TestCancelDuringAnAttempt(t *testing.T) {
 	})
 }
 
-// Spec 4, headers.
+// docs/spec.md, 4.15: what a hook adds to an attempt is not in the next one.
 func TestWhatHooksAddDoesNotPileUp(t *testing.T) {
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
@@ -834,8 +725,8 @@ func TestWhatHooksAddDoesNotPileUp(t *testing.T) {
 			assert.Equal(t, "m", req.Header.Get("X-Mine"))
 			assert.LessOrEqual(t, len(req.Header["Cookie"]), 1)
 			if n > 0 {
-				assert.Equal(t, []string{"p"}, req.Header["X-Prepare"])
-				assert.Equal(t, "/x/prepare/hook", req.URL.Path)
+				assert.Equal(t, slices.Repeat([]string{"p"}, n), req.Header["X-Prepare"], "what PrepareRetry changes persists")
+				assert.Equal(t, "/x"+strings.Repeat("/prepare", n)+"/hook", req.URL.Path)
 			}
 		}
 		assert.Equal(t, http.Header{"X-Mine": {"m"}}, httpReq.Header)
@@ -843,7 +734,7 @@ func TestWhatHooksAddDoesNotPileUp(t *testing.T) {
 	}
 }
 
-// Spec 4, one attempt: AttemptTimeout.
+// docs/spec.md, 4.17: AttemptTimeout.
 func TestAttemptTimeout(t *testing.T) {
 	stall := func(req *http.Request) (*http.Response, error) {
 		<-req.Context().Done()
@@ -884,7 +775,7 @@ func TestAttemptTimeout(t *testing.T) {
 			client, _ := scripted(stall)
 			client.AttemptTimeout, client.RetryMax = time.Second, 1
 			_, err := client.Get("http://host/")
-			assert.EqualError(t, err, `GET http://host/ giving up after 2 attempt(s): Get "http://host/": attempt timed out (Client.AttemptTimeout exceeded)`)
+			assert.EqualError(t, err, `GET http://host/ giving up after 2 attempt(s): attempt timed out (Client.AttemptTimeout exceeded)`)
 			var giveUp *GiveUpError
 			require.ErrorAs(t, err, &giveUp)
 			assert.True(t, giveUp.Timeout())
@@ -894,19 +785,28 @@ func TestAttemptTimeout(t *testing.T) {
 	})
 	t.Run("does not cut the reading of the body", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			client, sent := scripted(func(req *http.Request) (*http.Response, error) {
+			var done <-chan struct{}
+			client, _ := scripted(func(req *http.Request) (*http.Response, error) {
+				done = req.Context().Done()
 				resp := respond(req, 200, "")
 				resp.Body = newSlowBody(time.Second, 10)
 				return resp, nil
 			})
 			client.AttemptTimeout = time.Second
-			resp, err := client.Get("http://host/")
+			req, err := NewRequestWithContext(t.Context(), "GET", "http://host/", nil)
+			require.NoError(t, err)
+			resp, err := client.Do(req)
 			require.NoError(t, err)
 			data, err := io.ReadAll(resp.Body)
 			require.NoError(t, err)
 			assert.Len(t, data, 10)
+			assert.NoError(t, resp.Request.Context().Err())
 			require.NoError(t, resp.Body.Close())
-			assert.ErrorIs(t, sent.seen[0].Context().Err(), context.Canceled, "nothing of the attempt is left")
+			select {
+			case <-done:
+			default:
+				t.Error("something of the attempt is left")
+			}
 			assert.NoError(t, resp.Request.Context().Err(), "the next request may be made with it")
 
 			client, _ = scripted(status(302, "Location", "/2"), status(200))
@@ -937,7 +837,7 @@ type readWriteCloser struct {
 	io.Writer
 }
 
-// Spec 4, all attempts: MaxElapsedTime.
+// docs/spec.md, 4.18: MaxElapsedTime.
 func TestMaxElapsedTime(t *testing.T) {
 	t.Run("stops before a wait that cannot fit", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -953,7 +853,7 @@ func TestMaxElapsedTime(t *testing.T) {
 			require.ErrorAs(t, err, &giveUp)
 			assert.Equal(t, ReasonMaxElapsedTime, giveUp.Reason)
 			assert.True(t, giveUp.Timeout())
-			assert.ErrorContains(t, err, "unexpected HTTP status")
+			assert.ErrorContains(t, err, "; last response: 500 Internal Server Error")
 		})
 	})
 	t.Run("ends an attempt that is still running", func(t *testing.T) {
@@ -993,7 +893,7 @@ func TestMaxElapsedTime(t *testing.T) {
 	})
 }
 
-// Spec 4, watching: OnAttempt and AttemptNumber.
+// docs/spec.md, 4.19 and 4.20: OnAttempt and AttemptNumber.
 func TestOnAttemptSeesEachAttemptOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -1011,7 +911,7 @@ func TestOnAttemptSeesEachAttemptOnce(t *testing.T) {
 		for i, a := range got {
 			assert.Equal(t, i+1, a.Number)
 			assert.Equal(t, i+1, AttemptNumber(a.Request.Context()))
-			assert.Same(t, sent.seen[i], a.Request)
+			assert.Equal(t, sent.seen[i].URL, a.Request.URL)
 		}
 		assert.Equal(t, 503, got[0].Response.StatusCode)
 		assert.Equal(t, []any{true, 2 * time.Second, ReasonStatus}, []any{got[0].Retry, got[0].Wait, got[0].Reason})
@@ -1034,8 +934,8 @@ func TestOnAttemptSeesEachAttemptOnce(t *testing.T) {
 	assert.Equal(t, 1, AttemptNumber(context.Background()))
 }
 
-// Spec 4, giving up: O(1) memory in the number of attempts.
-func TestGivingUpHoldsNothingOfEarlierAttempts(t *testing.T) {
+// docs/spec.md, 4.12: a GiveUpError holds nothing of earlier attempts.
+func TestGiveUpErrorHoldsNothingOfEarlierAttempts(t *testing.T) {
 	client, _ := scripted(failure(errLost))
 	client.RetryMax = 10_000
 	_, err := client.Get("http://host/")
@@ -1043,8 +943,8 @@ func TestGivingUpHoldsNothingOfEarlierAttempts(t *testing.T) {
 	assert.Less(t, len(err.Error()), 200)
 }
 
-// Spec 4, connection pool: other work of the same client goes on undisturbed by a call
-// that fails.
+// docs/spec.md, 1.4 and 4.1: a call that fails does not disturb other calls of the same
+// client.
 func TestSharedClientIsSafeForConcurrentUse(t *testing.T) {
 	client := &Client{RetryMax: 3, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
 		if AttemptNumber(req.Context()) < 3 {
@@ -1094,7 +994,8 @@ func TestPostFormAndHead(t *testing.T) {
 	assert.Equal(t, "HEAD", resp.Header.Get("X-Got"))
 }
 
-// RetryWaitMin and RetryWaitMax have their defaults each by itself, where Backoff is nil.
+// docs/spec.md, 1.3: RetryWaitMin and RetryWaitMax have separate defaults if Backoff is
+// nil.
 func TestDefaultWaitsEachByItself(t *testing.T) {
 	for _, tc := range []struct{ min, max, least, most time.Duration }{
 		{0, 0, time.Second, 30 * time.Second},
@@ -1113,3 +1014,75 @@ func TestDefaultWaitsEachByItself(t *testing.T) {
 		})
 	}
 }
+
+// docs/spec.md, 2.10 and 4.20: a policy gets the number of the attempt, and PrepareRetry
+// the response that caused the retry.
+func TestWhatPoliciesAndPrepareRetryAreTold(t *testing.T) {
+	for way, send := range sends {
+		client, _ := scripted(status(503), failure(errLost), status(503), status(200))
+		var numbers []int
+		client.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+			numbers = append(numbers, AttemptNumber(ctx))
+			return SafeRetryPolicy(ctx, resp, err)
+		}
+		var causes []int
+		client.PrepareRetry = func(req *http.Request) error {
+			if req.Response == nil {
+				causes = append(causes, 0)
+				return nil
+			}
+			causes = append(causes, req.Response.StatusCode)
+			data, err := io.ReadAll(req.Response.Body)
+			assert.Equal(t, "body of a 503", string(data))
+			return err
+		}
+		req := mustRequest(t, "http://host/")
+		require.NoError(t, send(client, req), way)
+		assert.Equal(t, []int{1, 2, 3, 4}, numbers, way)
+		assert.Equal(t, []int{503, 0, 503}, causes, way)
+		assert.Nil(t, req.Response)
+	}
+}
+
+// docs/spec.md, 4.3: the error of a deadline during an attempt contains the status of the
+// attempt before.
+func TestDeadlineDuringAnAttemptKeepsTheStatusBeforeIt(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set  func(*Client)
+		want string
+	}{
+		"deadline":       {func(*Client) {}, "GET http://host/ giving up after 2 attempt(s): context deadline exceeded; last response: 503 Service Unavailable"},
+		"MaxElapsedTime": {func(c *Client) { c.MaxElapsedTime = time.Second }, "GET http://host/ giving up after 2 attempt(s): Client.MaxElapsedTime exceeded; last response: 503 Service Unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				client, _ := scripted(status(503), func(req *http.Request) (*http.Response, error) {
+					<-req.Context().Done()
+					return nil, context.Cause(req.Context())
+				})
+				tc.set(client)
+				req, err := NewRequestWithContext(ctx, "GET", "http://host/", nil)
+				require.NoError(t, err)
+				_, err = client.Do(req)
+				assert.EqualError(t, err, tc.want)
+			})
+		})
+	}
+}
+
+// docs/spec.md, 2.20: an error whose Permanent method returns true ends the call.
+func TestPermanentErrorIsNotRetried(t *testing.T) {
+	for permanent, attempts := range map[bool]int{true: 1, false: 5} {
+		client, sent := scripted(failure(fmt.Errorf("wrapped: %w", decided(permanent))))
+		_, err := client.Get("http://host/")
+		assert.ErrorIs(t, err, decided(permanent))
+		assert.Len(t, sent.seen, attempts)
+	}
+}
+
+type decided bool
+
+func (decided) Error() string     { return "decided" }
+func (d decided) Permanent() bool { return bool(d) }

@@ -2,9 +2,11 @@ package retryablehttp
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // WithRetryMax returns a context whose calls make up to n retries, whatever
@@ -15,8 +17,8 @@ func WithRetryMax(ctx context.Context, n int) context.Context {
 	return context.WithValue(ctx, overridesKey{}, &o)
 }
 
-// WithCheckRetry returns a context whose calls are decided by policy, whatever
-// [Client.CheckRetry] says. Nil means what it means there.
+// WithCheckRetry returns a context whose calls use policy, whatever
+// [Client.CheckRetry] says. Nil means [DefaultRetryPolicy].
 func WithCheckRetry(ctx context.Context, policy CheckRetry) context.Context {
 	if policy == nil {
 		policy = DefaultRetryPolicy
@@ -26,11 +28,11 @@ func WithCheckRetry(ctx context.Context, policy CheckRetry) context.Context {
 	return context.WithValue(ctx, overridesKey{}, &o)
 }
 
-// overrides is what a context changes about the client.
+// overrides are the settings of a Client that a context replaces.
 type overrides struct {
 	retryMax    int
 	hasRetryMax bool
-	checkRetry  CheckRetry // nil: not changed
+	checkRetry  CheckRetry // nil: not replaced
 }
 
 type overridesKey struct{}
@@ -42,162 +44,221 @@ func overridesOf(ctx context.Context) overrides {
 	return overrides{}
 }
 
-// AttemptNumber tells a transport, by the context of the request it is given, which
-// attempt of its call this is: 1, 2, and so on. It is 1 for a context that no retry
-// has marked.
+// AttemptNumber returns the number of the attempt that ctx belongs to, starting at 1. It
+// is for transports, hooks and policies, which get such a context; for any other it
+// returns 1.
 func AttemptNumber(ctx context.Context) int {
-	if mark := markOf(ctx); mark != nil {
-		return mark.number
+	if a := attemptOf(ctx); a != nil {
+		return a.number
 	}
 	return 1
 }
 
-// attemptContext marks the context of an attempt: with its number, for AttemptNumber,
-// and with its client, so that another client in the transport below knows that it is
-// not the one to retry.
+// attemptContext is the context of an attempt's request. Transports, hooks and policies
+// find the attempt in it, and it can be ended apart from the caller's context. It derives
+// no context of its own before somebody waits for its end, so that it costs next to
+// nothing in memory.
 type attemptContext struct {
-	context.Context
-	client  *Client
-	number  int
-	suspect bool            // the connection of the attempt before is not to be used
-	sending atomic.Bool     // the context may be in use after the attempt, by anyone
-	first   *attemptContext // of the call's marks; nil for itself
+	context.Context // the caller's
+	client          *Client
+	number          int
+	request         *http.Request // as it is sent
+	suspect         suspicion     // as in call
+	asksUnsent      bool          // of the client's policy
+	sending         atomic.Bool   // before and afterwards the context may be in use elsewhere
+	key             *nestedKey    // of the call, for clients in its transport
+	firstKey        nestedKey     // what key points to in all attempts of a call
 
-	mu    sync.Mutex
-	keyed map[keyOwner]int    // how often a key was asked for in this attempt
-	keys  map[keyOwner]string // of all attempts; the first mark has them
-}
+	mu      sync.Mutex // guards the rest
+	endable bool
+	live    context.Context // ends before the caller's; nil until somebody waits for it
+	cancel  context.CancelCauseFunc
+	ended   error // why end was called first
 
-// next makes the mark of the next attempt; c is that of the last, nil if there was none.
-func (c *attemptContext) next(ctx context.Context, client *Client, number int, suspect bool) *attemptContext {
-	mark := &attemptContext{Context: ctx, client: client, number: number, suspect: suspect}
-	if c != nil {
-		mark.first = c.root()
-	}
-	return mark
-}
-
-func (c *attemptContext) root() *attemptContext {
-	if c.first != nil {
-		return c.first
-	}
-	return c
-}
-
-func (c *attemptContext) setSending(sending bool) {
-	if c != nil {
-		c.sending.Store(sending)
-	}
-}
-
-// keyOwner tells one Idempotency-Key from the others of an attempt. A transport may send
-// several requests, to fetch a token for example, by several clients, and it may sign
-// their URLs.
-type keyOwner struct {
-	client             *Client
-	method, host, path string
-	nth                int // with the same of the above, from 1
-}
-
-// sharedKey gives the requests of a nested client the same Idempotency-Key in all
-// attempts of the client that retries.
-func (c *attemptContext) sharedKey(nested *Client, req *http.Request) string {
-	owner := keyOwner{client: nested, method: req.Method, host: req.URL.Host, path: req.URL.Path}
-	c.mu.Lock()
-	if c.keyed == nil {
-		c.keyed = make(map[keyOwner]int)
-	}
-	c.keyed[owner]++
-	owner.nth = c.keyed[owner]
-	c.mu.Unlock()
-
-	shared := c.root()
-	shared.mu.Lock()
-	key, ok := shared.keys[owner]
-	shared.mu.Unlock()
-	if ok {
-		return key
-	}
-	key = nested.IdempotencyKey(req)
-	shared.mu.Lock()
-	defer shared.mu.Unlock()
-	if shared.keys == nil {
-		shared.keys = make(map[keyOwner]string)
-	}
-	shared.keys[owner] = key
-	return key
+	headers, whole *time.Timer // nil without a limit
+	headersErr     error       // what the first ends the context with
 }
 
 type attemptKey struct{}
 
-func (c *attemptContext) Value(key any) any {
+// attemptOf returns the innermost attemptContext that ctx is derived from, nil if none.
+func attemptOf(ctx context.Context) *attemptContext {
+	a, _ := ctx.Value(attemptKey{}).(*attemptContext)
+	return a
+}
+
+// nestedIn returns the attempt of another call whose transport has made req, nil if there
+// is none. A transport may use the attempt's context for requests of its own, to fetch a
+// token for example: only the request that the other call is sending is nested in it.
+func nestedIn(req *http.Request) *attemptContext {
+	a := attemptOf(req.Context())
+	if a == nil || !a.sending.Load() {
+		return nil
+	}
+	inner, outer := firstHop(req), firstHop(a.request)
+	if method(inner) != method(outer) || inner.URL.Host != outer.URL.Host || inner.URL.Path != outer.URL.Path {
+		return nil
+	}
+	return a
+}
+
+// firstHop returns the request whose redirects led to req.
+func firstHop(req *http.Request) *http.Request {
+	for req.Response != nil && req.Response.Request != nil {
+		req = req.Response.Request
+	}
+	return req
+}
+
+func (a *attemptContext) Value(key any) any {
 	if _, ok := key.(attemptKey); ok {
-		return c
+		return a
 	}
-	return c.Context.Value(key)
+	return a.current().Value(key)
 }
 
-// markOf returns the innermost mark of a context, nil if it has none.
-func markOf(ctx context.Context) *attemptContext {
-	mark, _ := ctx.Value(attemptKey{}).(*attemptContext)
-	return mark
-}
+func (a *attemptContext) Err() error { return a.current().Err() }
 
-// policyContext tells a policy which request the call was asked to send.
-type policyContext struct {
-	context.Context
-	request *http.Request
-}
-
-type requestKey struct{}
-
-func (c *policyContext) Value(key any) any {
-	if _, ok := key.(requestKey); ok {
-		return c.request
+func (a *attemptContext) Done() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.live == nil && !a.endable {
+		return a.Context.Done()
 	}
-	return c.Context.Value(key)
+	a.derive()
+	return a.live.Done()
 }
 
-// What a client knows of its transport.
-const (
-	nestsUnknown int32 = iota
-	nestsNone
-	nestsClient
-)
-
-// mayNest reports whether a call has to mark even its first attempt, because another
-// client of this package may be in the transport. One that is hidden in a transport of
-// an unknown kind is found by the mark of the first call; where none is found the calls
-// that follow need not pay for a mark.
-func (c *Client) mayNest(req *http.Request) bool {
-	switch c.transport().(type) {
-	case *http.Transport:
-		return false
-	case *RoundTripper:
-		return true
+func (a *attemptContext) current() context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.live == nil {
+		return a.Context
 	}
-	return atomic.LoadInt32(c.nestsFor(req)) != nestsNone
+	return a.live
 }
 
-// nestsFor tells idempotent requests, which a cache may have answered, from the others:
-// these are the ones that an Idempotency-Key has to reach.
-func (c *Client) nestsFor(req *http.Request) *int32 {
-	if idempotentMethod(req) {
-		return &c.nests[0]
+func (a *attemptContext) derive() {
+	if a.live == nil {
+		a.live, a.cancel = context.WithCancelCause(a.Context)
 	}
-	return &c.nests[1]
 }
 
-// foundNone notes that a request has met no other client, which does not count if another
-// one has.
-func (c *Client) foundNone(req *http.Request) {
-	atomic.CompareAndSwapInt32(c.nestsFor(req), nestsUnknown, nestsNone)
-}
-
-func (c *Client) foundNested() {
-	for i := range c.nests {
-		if atomic.LoadInt32(&c.nests[i]) != nestsClient {
-			atomic.StoreInt32(&c.nests[i], nestsClient)
+// end ends the context, unless it was released.
+func (a *attemptContext) end(why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.endable {
+		if a.ended == nil {
+			a.ended = why
 		}
+		a.derive()
+		a.cancel(why)
 	}
+}
+
+// limit ends the context with why after headers, unless settle is called before, and with
+// errClientTimeout after whole. Zero means no limit.
+func (a *attemptContext) limit(headers time.Duration, why error, whole time.Duration) {
+	if headers > 0 {
+		a.headersErr = why
+		a.headers = time.AfterFunc(headers, func() { a.end(why) })
+	}
+	if whole > 0 {
+		a.whole = time.AfterFunc(whole, func() { a.end(errClientTimeout) })
+	}
+}
+
+// settle stops the time limit for the headers and returns the attempt's result. A limit
+// for the whole attempt ends with the response's body.
+func (a *attemptContext) settle(resp *http.Response, err error) (*http.Response, error) {
+	if a.headers != nil && !a.headers.Stop() {
+		a.end(a.headersErr) // the timer has fired, but its function may not have run yet
+	}
+	a.sending.Store(false)
+	if ended := a.endedBy(); ended != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		resp, err = nil, ended
+	}
+	if err != nil || resp.Body == http.NoBody || resp.StatusCode == http.StatusSwitchingProtocols {
+		a.release()
+		return resp, err
+	}
+	if a.whole != nil {
+		resp.Body = &responseBody{resp.Body, a}
+	}
+	return resp, nil
+}
+
+// keep prepares the context for a response that the call returns: it lasts as long as the
+// caller's from now on, and what it holds is released with the response's body.
+func (a *attemptContext) keep(resp *http.Response) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch _, wrapped := resp.Body.(*responseBody); {
+	case wrapped || !a.endable:
+	case a.live == nil:
+		a.endable = false
+	case a.Context.Done() != nil:
+		resp.Body = &responseBody{resp.Body, a}
+	}
+}
+
+// lasts reports whether the context cannot end before the caller's.
+func (a *attemptContext) lasts() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.live == nil && !a.endable
+}
+
+func (a *attemptContext) endedBy() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ended
+}
+
+// release ends the context for those who still wait for its end, and frees what it holds.
+func (a *attemptContext) release() {
+	if a.whole != nil {
+		a.whole.Stop()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.endable = false
+	if a.cancel != nil {
+		a.cancel(nil)
+	}
+}
+
+// responseBody releases the context of its attempt when it is read to its end or closed.
+type responseBody struct {
+	io.ReadCloser
+	ctx *attemptContext
+}
+
+func (b *responseBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if ended := b.ctx.endedBy(); ended != nil && err != io.EOF {
+		err = ended
+	}
+	b.ctx.release()
+	return n, err
+}
+
+func (b *responseBody) Close() error {
+	defer b.ctx.release()
+	return b.ReadCloser.Close()
+}
+
+// withoutContext returns the body that body was before settle, if it was another.
+func withoutContext(body io.ReadCloser) io.ReadCloser {
+	if b, ok := body.(*responseBody); ok {
+		return b.ReadCloser
+	}
+	return body
 }

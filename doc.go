@@ -1,76 +1,70 @@
-// Package retryablehttp is an HTTP client for calls that must get through: it
-// has the methods of [net/http.Client] and the names of
-// hashicorp/go-retryablehttp, and it retries what is worth retrying.
+// Package retryablehttp is an HTTP client that retries requests. It has the methods of
+// [net/http.Client] and the names of hashicorp/go-retryablehttp v0.7.8.
 //
-// # First steps
+// # Usage
 //
-// Swap the import and go on:
-//
-//	resp, err := retryablehttp.Get("https://api.example.com/things")
-//
-// That is the package-level helper on a shared default client. A client of
-// your own carries your settings, and sends bodies that can be sent again:
+// Most programs create one [Client] and share it:
 //
 //	client := retryablehttp.NewClient()
 //	client.RetryMax = 3
+//	client.AttemptTimeout = 5 * time.Second
+//	client.CheckRetry = retryablehttp.SafeRetryPolicy
 //	resp, err := client.Post(url, "application/json", []byte(`{"n":1}`))
 //
-// An existing [net/http.Client] keeps its type and gains the retries when a
-// [RoundTripper] is put in its Transport, or by [Client.StandardClient].
+// [Get], [Head], [Post] and [PostForm] use a shared client with default settings. To add
+// retries to an existing [net/http.Client], put a [RoundTripper] around its Transport.
+// [Client.StandardClient] returns a new net/http.Client that retries.
 //
-// # What a call does
+// # Calls and attempts
 //
-// A call is made of attempts, numbered from 1; a retry is an attempt after the
-// first. Each attempt gets a body reader of its own, so that an earlier attempt
-// that is still writing can neither take bytes from a later one nor give it
-// wrong ones. After each attempt [CheckRetry] decides whether the outcome
-// stands; [DefaultRetryPolicy] retries transport errors that may pass,
-// 429, every status from 500 up but 501, and 408 for idempotent requests.
-// [Backoff] then says how long to wait; the client of [NewClient] uses
+// A call consists of attempts, numbered from 1. A retry is an attempt after the first.
+// Each attempt reads the request body from its start with a reader of its own. After each
+// attempt [CheckRetry] decides whether to retry. [DefaultRetryPolicy] retries transport
+// errors that may be temporary, 429, every status from 500 up except 501, and 408 if the
+// request is idempotent. [Backoff] decides how long to wait. NewClient sets
 // [ExponentialJitterBackoff], which obeys Retry-After.
 //
-// A call ends with a response or an error. A response that the policy accepts is
-// returned with its body unread, unless [Client.BodyMax] or a response handler asks
-// for more, and the caller closes it as with net/http. When the call gives up the
-// error is a [*GiveUpError], which says how many attempts were made, why it ended, and
-// what the last answer was; if [Client.ErrorHandler] is set, its answer is the call's
-// answer.
+// A call returns a response or an error. If the policy accepts the response, the caller
+// must close its body, as with net/http. If the call fails, the error is a
+// [*GiveUpError], which holds the number of attempts, the reason, the cause and the last
+// response. [Client.ErrorHandler] replaces that result.
 //
-// # Limits
+// # Time limits
 //
-// [Client.RetryMax] bounds the number of retries, [Client.AttemptTimeout] the
-// time of one attempt, [Client.MaxElapsedTime] the time of all of them and the
-// waits between, [Client.RetryAfterMax] the wait that a server may ask for, and
-// the request's context everything. A wait that could not end in time is never
-// begun.
+// [Client.AttemptTimeout] limits one attempt, [Client.MaxElapsedTime] all attempts and the
+// waits between them, [Client.RetryAfterMax] the wait that a server may ask for, and the
+// request's context the whole call. A wait that would pass a limit is not begun.
 //
-// # Repeating without harm
+// # Requests that are not idempotent
 //
-// By default a POST is retried like any other request, as in the published library: a
-// server that has acted on it and whose answer was lost acts again. [SafeRetryPolicy]
-// repeats such a request only where that cannot happen, and [Client.IdempotencyKey]
-// gives it a key by which the server recognises the repetition. [Unsent] tells of an
-// error whether the request can have reached a server.
+// DefaultRetryPolicy retries a POST like any other request, as the published library does.
+// A server that has acted on the request and whose response was lost then acts twice.
+// [SafeRetryPolicy] retries such a request only if the server cannot have acted on it, or
+// if it carries an Idempotency-Key. [Client.IdempotencyKey] adds that key. [Unsent]
+// reports whether a failed request provably did not reach a server.
 //
-// # Both bodies
+// # Bodies
 //
-// A request body that can be read only once is streamed; [Client.ReplayMax] bounds what
-// is kept of it for a retry. On the way back [Client.BodyMax] makes a response whose
-// body breaks off a failed attempt, and [Client.ResumeMax] lets a long download go on
-// where it was cut.
+// See [Request.SetBody] for the kinds of request bodies. A body that can be read only
+// once is sent as it is read, and kept for a retry up to [Client.ReplayMax]. If
+// [Client.BufferMax] is set, a short response body is read before the call returns, so
+// that a truncated one is retried. If [Client.ResumeMax] is set, a download that is cut
+// off continues with a request for the rest.
 //
-// # One call, and clients within clients
+// # Contexts and nested clients
 //
-// [WithRetryMax] and [WithCheckRetry] change the client's settings for the calls of a
-// context. When a client's transport is, or wraps, another client of this package, the
-// outer one retries and the inner one makes one attempt each time: attempts do not
-// multiply.
+// [WithRetryMax] and [WithCheckRetry] return a context that overrides settings of the
+// client. If the transport of a client contains another client of this package, the outer
+// client retries and the inner one makes one attempt each time, so that attempts do not
+// multiply. The inner client recognizes the outer one by the request's context. A
+// transport in between that drops the context, or changes the method, host or path of the
+// request, hides it.
 //
-// # What it leaves alone
+// # Guarantees
 //
-// The caller's *http.Request, its header map and a file given as a body are
-// never modified; idle connections of the pool are never closed by a failed
-// call; and nothing is logged unless [Client.Logger] is set. URLs in errors and
-// log lines of this package are stripped of passwords and query values, also where the
-// text is that of a transport's error.
+// A call never modifies the caller's request or its header, except that
+// [Client.PrepareRetry] may change a [Request]. A failed call does not close idle
+// connections of the pool. The package logs nothing unless [Client.Logger] is set.
+// Errors and log lines contain no passwords and no query values of URLs. No goroutine
+// outlives its call, except to finish reading a body that blocks.
 package retryablehttp

@@ -1,265 +1,158 @@
 package retryablehttp
 
 import (
-	"bytes"
-	"context"
 	"io"
 	"net/http"
-	"reflect"
-	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
 
 const (
-	// drainMax is how much of a refused response is read, so that its connection
-	// can serve again, and kept, in case it turns out to be the last.
+	// drainMax is how much of a failed response's body is read, so that its connection can
+	// be used again, and kept, in case the response turns out to be the last.
 	drainMax = 64 << 10
 
-	// drainTime is how long the reading may take before a retry. It runs while
-	// the call waits, so it is shorter when the wait is.
+	// drainTime is how long the reading may take before a retry. It overlaps with the
+	// wait, so it is shorter when the wait is.
 	drainTime = 100 * time.Millisecond
 
-	// drainGrace is how long the reading may take even when the wait is shorter, and
-	// again for as long as more arrives in it, up to drainGraceMax. Without it, a retry
-	// that does not wait could never reuse its connection.
-	drainGrace    = 5 * time.Millisecond
-	drainGraceMax = 10 * time.Millisecond
+	// drainGrace is how long the reading may take when the wait is shorter. Without it, a
+	// retry that does not wait could never use the connection again.
+	drainGrace = 5 * time.Millisecond
 
-	// urgentBodyTime is how long the body of the last response may take when the
-	// call is to end at once.
+	// lastBodyTime is how long the body of the last response may take before the call
+	// fails, urgentBodyTime how long it may if the call is to end at once.
+	lastBodyTime   = time.Second
 	urgentBodyTime = 5 * time.Millisecond
-
-	// lastBodyTime is how long the body of the last response may take when the
-	// call gives up with nothing pressing.
-	lastBodyTime = time.Second
 )
 
-// A drain reads a response body in the background, whatever that body does: one
-// that blocks for good costs its own goroutine and connection, and nobody waits for
-// it. What was read is kept until discard.
-type drain struct {
-	body io.ReadCloser
-	done chan struct{} // closed when the body has been read and closed
-
-	mu        sync.Mutex
-	kept      []byte
-	end       error // why reading ended: io.EOF, also at drainMax, or a failure
-	abandoned bool
-}
-
-// startDrain returns nil if no connection waits for the body to be read.
-func startDrain(resp *http.Response) *drain {
-	if resp == nil || resp.Body == http.NoBody || inMemory(resp.Body) {
-		return nil
+// drain reads the start of a failed response's body, closes the body, and replaces it by
+// what was read. Reading ends at the time limit, or when canceled is closed. A body that
+// takes longer costs its connection.
+func (a *attempt) drain(limit time.Duration, canceled <-chan struct{}) {
+	if a.resp == nil || a.drained || a.resp.Body == http.NoBody {
+		return
 	}
-	d := drains.Get().(*drain)
-	d.body, d.done = resp.Body, make(chan struct{})
-	go d.run()
-	return d
+	a.drained = true
+	start := new(bodyStart)
+	if a.transportBody != nil && sameBody(a.transportBody, withoutContext(a.resp.Body)) {
+		a.drainHere(start, limit)
+	} else {
+		a.drainBeside(start, limit, canceled)
+	}
+	a.resp.Body = start
+	if a.ctx != nil {
+		a.ctx.release()
+	}
 }
 
-// inMemory recognises the bodies of responses that no network was needed for: an
-// io.NopCloser, as transports for tests and caches give it, around a reader over
-// memory. Reading or closing one has no effect on anything else.
-func inMemory(body io.ReadCloser) bool {
-	t := reflect.TypeOf(body)
-	if t != nopCloser && t != nopCloserWriterTo {
+// drainHere reads a body of *http.Transport in the call's own goroutine. Closing such a
+// body ends a read that is under way.
+func (a *attempt) drainHere(start *bodyStart, limit time.Duration) {
+	body, closer := a.resp.Body, a.transportBody
+	timer := time.AfterFunc(limit, func() { closer.Close() })
+	start.readFrom(body, a.resp.ContentLength)
+	if !timer.Stop() {
+		start.cut()
+	}
+	body.Close()
+}
+
+// drainBeside reads any other body in a goroutine of its own. Such a body may not be closed
+// while it is read, so a read that takes too long is ended by the attempt's context. Only
+// a body that does not heed it is closed after all.
+func (a *attempt) drainBeside(start *bodyStart, limit time.Duration, canceled <-chan struct{}) {
+	body, announced, done := a.resp.Body, a.resp.ContentLength, make(chan struct{})
+	closeBody := sync.OnceFunc(func() { body.Close() })
+	var panicked any
+	go func() {
+		defer close(done)
+		defer func() { panicked = recover() }()
+		defer closeBody()
+		start.readFrom(body, announced)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		if panicked != nil {
+			panic(panicked)
+		}
+		return
+	case <-timer.C:
+	case <-canceled:
+	}
+	start.cut()
+	if a.ctx != nil {
+		a.ctx.end(errBodyCut)
+	}
+	time.AfterFunc(drainTime, func() {
+		select {
+		case <-done:
+		default:
+			closeBody()
+		}
+	})
+}
+
+// bodyStart is what was read of a body, and how it ended. It is the body from then on.
+type bodyStart struct {
+	mu   sync.Mutex
+	data []byte // not yet read from it
+	end  error  // nil while it is being read
+}
+
+// readFrom reads up to drainMax bytes of a body that announces a length, -1 for none.
+func (s *bodyStart) readFrom(body io.Reader, announced int64) {
+	if announced < 0 {
+		announced = 4 << 10
+	}
+	buf := make([]byte, min(announced+1, drainMax)) // one more, to see the end
+	for n, more := 0, true; more; {
+		if n == len(buf) && n < drainMax {
+			buf = append(buf, make([]byte, min(len(buf), drainMax-len(buf)))...)
+		}
+		// A connection can be used again when the end of the body was seen. A read of no
+		// bytes finds an end that is next.
+		read, err := body.Read(buf[n:])
+		if n == drainMax && err == nil {
+			err = io.EOF // as far as it is kept
+		}
+		n += min(max(read, 0), len(buf)-n)
+		more = s.set(buf[:n], err)
+	}
+}
+
+// set records what was read so far. It reports whether to go on.
+func (s *bodyStart) set(data []byte, end error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end != nil {
 		return false
 	}
-	switch reflect.ValueOf(body).Field(0).Interface().(type) {
-	case *strings.Reader, *bytes.Reader, *bytes.Buffer:
-		return true
-	}
-	return false
+	s.data, s.end = data, end
+	return end == nil
 }
 
-// io.NopCloser gives a type of its own to a reader that has a WriteTo method.
-var (
-	nopCloser         = reflect.TypeOf(io.NopCloser(struct{ io.Reader }{}))
-	nopCloserWriterTo = reflect.TypeOf(io.NopCloser(new(bytes.Buffer)))
-)
-
-// drains keeps drains for their buffers.
-var drains = sync.Pool{New: func() any { return new(drain) }}
-
-func (d *drain) run() {
-	var err error
-	for more := true; more && err == nil; {
-		more, err = d.readSome()
-	}
-	d.mu.Lock()
-	d.end = err
-	if err == nil { // past drainMax
-		d.end = io.EOF
-	}
-	abandoned := d.abandoned
-	d.mu.Unlock()
-	if !abandoned {
-		d.body.Close()
-	}
-	close(d.done)
-}
-
-// readSome reads once. It reports false when no more should be read.
-func (d *drain) readSome() (bool, error) {
-	// Only this goroutine moves kept, so its spare room can be filled without
-	// the lock, which then publishes it.
-	if len(d.kept) == cap(d.kept) && len(d.kept) < drainMax {
-		grown := slices.Grow(d.kept, max(512, len(d.kept)))
-		d.mu.Lock()
-		d.kept = grown
-		d.mu.Unlock()
-	}
-	room := d.kept[len(d.kept):min(cap(d.kept), drainMax)]
-	if len(room) == 0 {
-		// Full. A connection must have seen the end of the body to be reused; reading
-		// nothing finds the end that is next.
-		_, err := d.body.Read(room)
-		return false, err
-	}
-	n, err := d.body.Read(room)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.kept = d.kept[:len(d.kept)+n]
-	return !d.abandoned, err
-}
-
-// abandon ends a drain that took too long. It returns at once: closing a body may
-// block, as reading it may.
-func (d *drain) abandon() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.end != nil || d.abandoned {
-		return
-	}
-	d.abandoned = true
-	go d.body.Close()
-}
-
-// arrived is how much has been read so far.
-func (d *drain) arrived() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.kept)
-}
-
-// keep makes what was read the body of resp.
-func (d *drain) keep(resp *http.Response) {
-	if d == nil {
-		return
-	}
-	d.abandon()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	end := d.end
-	if end == nil {
-		end = errBodyCut
-	}
-	resp.Body = &keptBody{data: d.kept[:len(d.kept):len(d.kept)], end: end}
-}
-
-// errBodyCut ends the body of a response that was given up on before it was whole.
-var errBodyCut error = &timeoutError{"response body took too long and was cut off"}
-
-// discard gives the memory back. The drain must not be used afterwards.
-func (d *drain) discard() {
-	if d == nil {
-		return
-	}
-	select {
-	case <-d.done:
-		*d = drain{kept: d.kept[:0]}
-		drains.Put(d)
-	default: // still being read into
+// cut ends the reading, unless it has ended in good order.
+func (s *bodyStart) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end != io.EOF {
+		s.end = errBodyCut
 	}
 }
 
-// keptBody serves the bytes that were kept of a body, and then how it ended.
-type keptBody struct {
-	data []byte
-	end  error
-}
-
-func (b *keptBody) Read(p []byte) (int, error) {
-	if len(b.data) == 0 {
-		return 0, b.end
+// Read reads what was kept, and then fails as the reading did.
+func (s *bodyStart) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := copy(p, s.data)
+	if n == 0 && len(p) > 0 {
+		return 0, s.end
 	}
-	n := copy(p, b.data)
-	b.data = b.data[n:]
+	s.data = s.data[n:]
 	return n, nil
 }
 
-func (b *keptBody) Close() error { return nil }
-
-// pause waits until wait is over or ctx is done, draining the response meanwhile. It
-// returns the drain, nil if there was nothing to read.
-func pause(ctx context.Context, resp *http.Response, wait time.Duration) *drain {
-	d := startDrain(resp)
-	if d == nil && wait <= 0 {
-		return nil
-	}
-	if d != nil && wait <= 0 {
-		runtime.Gosched() // what does not block is read before a timer could be set
-		select {
-		case <-d.done:
-			return d
-		default:
-		}
-	}
-	began := time.Now()
-	first := wait
-	if d != nil {
-		first = min(max(wait, drainGrace), drainTime)
-	}
-	timer := time.NewTimer(first)
-	defer timer.Stop()
-	if d != nil {
-		for arrived := 0; ; {
-			select {
-			case <-d.done:
-			case <-timer.C:
-				if n := d.arrived(); wait < drainGrace && n > arrived && time.Since(began) < drainGraceMax {
-					arrived = n
-					timer.Reset(drainGrace)
-					continue
-				}
-				d.abandon()
-			case <-ctx.Done():
-				return d
-			}
-			break
-		}
-		if wait -= time.Since(began); wait <= 0 {
-			return d
-		}
-		timer.Reset(wait)
-	}
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return d
-}
-
-// holdLast reads the last response's body for an error to carry, for at most limit.
-func holdLast(ctx context.Context, resp *http.Response, limit time.Duration) {
-	d := startDrain(resp)
-	if d == nil {
-		return
-	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	done := ctx.Done()
-	if ctx.Err() != nil {
-		done = nil // it has ended the call already; limit is short
-	}
-	select {
-	case <-d.done:
-	case <-timer.C:
-	case <-done:
-	}
-	d.keep(resp)
-}
+func (s *bodyStart) Close() error { return nil }

@@ -1,8 +1,6 @@
 package retryablehttp_test
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,68 +8,77 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
-	"testing/iotest"
 	"time"
 
 	"github.com/a0b132ce/retryablehttp"
 )
 
-// flaky starts a server that answers status to the first n requests, and from then
-// on says what it was sent.
-func flaky(n int32, status int) *httptest.Server {
+// serve starts a server that handles each request by the next handler and repeats the
+// last one.
+func serve(handlers ...http.HandlerFunc) *httptest.Server {
 	var requests atomic.Int32
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if requests.Add(1) <= n {
-			w.WriteHeader(status)
-			return
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			log.Panic(err)
-		}
-		fmt.Fprintf(w, "%s %q", r.Method, body)
+		n := int(requests.Add(1))
+		handlers[min(n, len(handlers))-1](w, r)
 	}))
 }
 
-// quick is a client that does not wait for long.
-func quick() *retryablehttp.Client {
+func unavailable(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "down for maintenance", http.StatusServiceUnavailable)
+}
+
+func disconnect(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// cutOff sends the first 5 of 12 bytes.
+func cutOff(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("ETag", `"1"`)
+	w.Header().Set("Content-Length", "12")
+	io.WriteString(w, "hello")
+	http.NewResponseController(w).Flush()
+	disconnect(w, r)
+}
+
+// hello responds with the method and the body of the request.
+func hello(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	fmt.Fprintf(w, "hello, %s %s", r.Method, body)
+}
+
+// newClient returns a client that waits only briefly.
+func newClient() *retryablehttp.Client {
 	client := retryablehttp.NewClient()
 	client.RetryWaitMin, client.RetryWaitMax = time.Millisecond, 2*time.Millisecond
 	return client
 }
 
-// show prints status and body of an answer, or the error, without the address of a
-// server (nil if there is none), which is another one each time.
-func show(server *httptest.Server, resp *http.Response, err error) {
+// show prints the status and the body of resp, or err.
+func show(resp *http.Response, err error) {
 	if err != nil {
-		text := err.Error()
-		if server != nil {
-			text = strings.ReplaceAll(text, server.URL, "http://host")
-		}
-		fmt.Println("error:", text)
+		fmt.Println("error:", err)
 		return
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		log.Panic(err)
+		fmt.Println("error:", err)
+		return
 	}
 	fmt.Println(strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, body)))
 }
 
-// The smallest program: net/http with another import.
+// The package-level functions are those of net/http.
 func Example() {
-	server := flaky(0, 0)
+	server := serve(hello)
 	defer server.Close()
 
 	resp, err := retryablehttp.Get(server.URL)
@@ -84,64 +91,25 @@ func Example() {
 		log.Panic(err)
 	}
 	fmt.Println(resp.Status, string(body))
-	// Output: 200 OK GET ""
+	// Output: 200 OK hello, GET
 }
 
 func ExampleNewClient() {
-	server := flaky(2, http.StatusServiceUnavailable)
+	server := serve(unavailable, unavailable, hello)
 	defer server.Close()
 
 	client := retryablehttp.NewClient()
 	client.RetryMax = 3
 	client.RetryWaitMin = 1 * time.Millisecond // the default is 1 s
 	client.RetryWaitMax = 9 * time.Millisecond // the default is 30 s
-	resp, err := client.Get(server.URL)
-	show(server, resp, err)
-	// Output: 200 GET ""
+	show(client.Get(server.URL))
+	// Output: 200 hello, GET
 }
 
-func ExampleGet() {
-	server := flaky(0, 0)
-	defer server.Close()
-
-	resp, err := retryablehttp.Get(server.URL)
-	show(server, resp, err)
-	// Output: 200 GET ""
-}
-
-func ExampleHead() {
-	server := flaky(0, 0)
-	defer server.Close()
-
-	resp, err := retryablehttp.Head(server.URL)
-	if err != nil {
-		log.Panic(err)
-	}
-	defer resp.Body.Close()
-	fmt.Println(resp.StatusCode, resp.ContentLength)
-	// Output: 200 7
-}
-
-func ExamplePost() {
-	server := flaky(0, 0)
-	defer server.Close()
-
-	resp, err := retryablehttp.Post(server.URL, "text/plain", "a string will do")
-	show(server, resp, err)
-	// Output: 200 POST "a string will do"
-}
-
-func ExamplePostForm() {
-	server := flaky(0, 0)
-	defer server.Close()
-
-	resp, err := retryablehttp.PostForm(server.URL, url.Values{"name": {"gopher"}})
-	show(server, resp, err)
-	// Output: 200 POST "name=gopher"
-}
-
+// The deadline of the context limits the whole call: all attempts and the waits between
+// them.
 func ExampleClient_Do() {
-	server := flaky(1, http.StatusBadGateway)
+	server := serve(unavailable, hello)
 	defer server.Close()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -151,19 +119,18 @@ func ExampleClient_Do() {
 		log.Panic(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-
-	resp, err := quick().Do(req)
-	show(server, resp, err)
-	// Output: 200 PUT "{\"n\":1}"
+	show(newClient().Do(req))
+	// Output: 200 hello, PUT {"n":1}
 }
 
-// A file is read from its offset for each attempt, without being copied to memory.
+// Each attempt sends a file from its current offset to its end. The file is not read
+// into memory.
 func ExampleClient_Post() {
-	server := flaky(2, http.StatusServiceUnavailable)
+	server := serve(unavailable, unavailable, hello)
 	defer server.Close()
 
 	name := filepath.Join(os.TempDir(), fmt.Sprintf("retryablehttp-example-%d", os.Getpid()))
-	if err := os.WriteFile(name, []byte("header|the part to send"), 0o600); err != nil {
+	if err := os.WriteFile(name, []byte("header|content"), 0o600); err != nil {
 		log.Panic(err)
 	}
 	defer os.Remove(name)
@@ -176,227 +143,44 @@ func ExampleClient_Post() {
 		log.Panic(err)
 	}
 
-	resp, err := quick().Post(server.URL, "text/plain", file)
-	show(server, resp, err)
-	// Output: 200 POST "the part to send"
+	show(newClient().Post(server.URL, "text/plain", file))
+	// Output: 200 hello, POST content
 }
 
-func ExampleClient_PostForm() {
-	server := flaky(1, http.StatusInternalServerError)
-	defer server.Close()
-
-	resp, err := quick().PostForm(server.URL, url.Values{"q": {"retry"}})
-	show(server, resp, err)
-	// Output: 200 POST "q=retry"
-}
-
-// An attempt that has no response headers in time is retried. The context's deadline
-// would end the whole call instead.
-func ExampleClient_attemptTimeout() {
-	client := quick()
-	client.AttemptTimeout = 50 * time.Millisecond
-	client.HTTPClient = &http.Client{Transport: transport(func(req *http.Request) (*http.Response, error) {
-		if retryablehttp.AttemptNumber(req.Context()) == 1 {
-			<-req.Context().Done() // hang
-			return nil, req.Context().Err()
-		}
-		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
-	})}
-	client.OnAttempt = func(a retryablehttp.Attempt) {
-		fmt.Println(a.Number, errors.Is(a.Err, retryablehttp.ErrAttemptTimeout), a.Retry)
-	}
-	resp, err := client.Get("http://host/")
-	if err != nil {
-		log.Panic(err)
-	}
-	resp.Body.Close()
-	// Output:
-	// 1 true true
-	// 2 false false
-}
-
-func ExampleClient_maxElapsedTime() {
-	server := flaky(1000, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	client := quick()
-	client.RetryMax = 1000
-	client.MaxElapsedTime = 20 * time.Millisecond
-	_, err := client.Get(server.URL)
-	fmt.Println(errors.Is(err, retryablehttp.ErrMaxElapsedTime))
-	// Output: true
-}
-
-// A server that asks for a long pause is not waited for.
-func ExampleClient_retryAfterMax() {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "86400")
-		w.WriteHeader(http.StatusTooManyRequests)
-	}))
-	defer server.Close()
-
-	client := retryablehttp.NewClient()
-	client.RetryAfterMax = time.Minute // the default is 5 minutes
-	_, err := client.Get(server.URL)
-	var giveUp *retryablehttp.GiveUpError
-	if errors.As(err, &giveUp) {
-		fmt.Println(giveUp.Attempts, "attempt:", giveUp.Err)
-	}
-	// Output:
-	// 1 attempt: server asks to wait 24h0m0s (Retry-After), longer than Client.RetryAfterMax allows (1m0s); last attempt: unexpected HTTP status 429 Too Many Requests
-}
-
-// Any leveled logger will do; a *slog.Logger gets typed attributes and the request's
-// context.
-func ExampleClient_logger() {
-	server := flaky(1, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	client := quick()
-	client.Logger = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
-		Level: slog.LevelDebug,
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			switch a.Key {
-			case slog.TimeKey, "timeout": // another one each time
-				return slog.Attr{}
-			case "url":
-				a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), server.URL, "http://host"))
-			}
-			return a
-		},
-	}))
-	resp, err := client.Get(server.URL + "/things?key=s3cret")
-	show(server, resp, err)
-	// Output:
-	// level=DEBUG msg="performing request" method=GET url="http://host/things?key=REDACTED"
-	// level=DEBUG msg="retrying request" method=GET url="http://host/things?key=REDACTED" status=503 remaining=4
-	// 200 GET ""
-}
-
-// By default query values are hidden. A program that needs some of them in its logs
-// says which.
-func ExampleClient_redactURL() {
-	server := flaky(1000, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	client := quick()
-	_, err := client.Get(server.URL + "/things?page=2&key=s3cret")
-	show(server, nil, err)
-
-	client = quick()
-	client.RedactURL = func(u *url.URL) string {
-		return u.Path + "?page=" + u.Query().Get("page")
-	}
-	_, err = client.Get(server.URL + "/things?page=2&key=s3cret")
-	show(server, nil, err)
-	// Output:
-	// error: GET http://host/things?page=REDACTED&key=REDACTED giving up after 5 attempt(s)
-	// error: GET /things?page=2 giving up after 5 attempt(s)
-}
-
-// The hooks see each attempt. A header that the request hook sets is that attempt's
-// alone.
-func ExampleClient_requestLogHook() {
-	server := flaky(1, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	client := quick()
-	client.RequestLogHook = func(_ retryablehttp.Logger, req *http.Request, index int) {
-		req.Header.Add("X-Retry", fmt.Sprint(index))
-		fmt.Println("sending", req.Header["X-Retry"])
-	}
-	client.ResponseLogHook = func(_ retryablehttp.Logger, resp *http.Response) {
-		fmt.Println("received", resp.StatusCode)
-	}
-	resp, err := client.Get(server.URL)
-	show(server, resp, err)
-	// Output:
-	// sending [0]
-	// received 503
-	// sending [1]
-	// received 200
-	// 200 GET ""
-}
-
-// OnAttempt is for metrics and for traces of what a call went through.
-func ExampleClient_onAttempt() {
-	server := flaky(2, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	client := quick()
-	client.OnAttempt = func(a retryablehttp.Attempt) {
-		fmt.Printf("attempt %d: %d, retry %t (%s)\n", a.Number, a.Response.StatusCode, a.Retry, a.Reason)
-	}
-	client.RetryMax = 1
-	_, err := client.Get(server.URL)
-	show(server, nil, err)
-	// Output:
-	// attempt 1: 503, retry true (status)
-	// attempt 2: 503, retry false (retries used up)
-	// error: GET http://host giving up after 2 attempt(s)
-}
-
-// The http.Client that the rest of a program, or somebody else's library, expects.
+// StandardClient returns an *http.Client for packages that need one.
 func ExampleClient_StandardClient() {
-	server := flaky(1, http.StatusServiceUnavailable)
+	server := serve(unavailable, hello)
 	defer server.Close()
 
-	standard := quick().StandardClient()
-	resp, err := standard.Post(server.URL, "text/plain", strings.NewReader("as ever"))
-	show(server, resp, err)
-	// Output: 200 POST "as ever"
+	standard := newClient().StandardClient()
+	show(standard.Post(server.URL, "text/plain", strings.NewReader("world")))
+	// Output: 200 hello, POST world
 }
 
-// An existing http.Client keeps its Jar, CheckRedirect and Timeout.
+// An existing http.Client keeps its transport, Jar, CheckRedirect and Timeout.
 func ExampleRoundTripper() {
-	server := flaky(1, http.StatusServiceUnavailable)
+	server := serve(unavailable, hello)
 	defer server.Close()
 
-	existing := &http.Client{Timeout: 10 * time.Second}
-	existing.Transport = &retryablehttp.RoundTripper{Client: quick()}
-
-	resp, err := existing.Get(server.URL)
-	show(server, resp, err)
-	// Output: 200 GET ""
-}
-
-func ExampleNewRequest() {
-	server := flaky(1, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	req, err := retryablehttp.NewRequest(http.MethodDelete, server.URL+"/things/1", nil)
-	if err != nil {
-		log.Panic(err)
+	existing := &http.Client{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 10},
+		Timeout:   10 * time.Second,
 	}
-	resp, err := quick().Do(req)
-	show(server, resp, err)
-	// Output: 200 DELETE ""
-}
+	defer existing.CloseIdleConnections()
 
-func ExampleNewRequestWithContext() {
-	server := flaky(1000, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	// The wait of at least a second cannot end before the deadline, so the call
-	// gives up without waiting.
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-	defer cancel()
-	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
-	if err != nil {
-		log.Panic(err)
+	existing.Transport = &retryablehttp.RoundTripper{
+		Base:   existing.Transport,
+		Client: newClient(),
 	}
-	start := time.Now()
-	_, err = retryablehttp.NewClient().Do(req)
-	fmt.Println(errors.Is(err, context.DeadlineExceeded), time.Since(start) < 500*time.Millisecond)
-	// Output: true true
+	show(existing.Get(server.URL))
+	// Output: 200 hello, GET
 }
 
-// A request that was made for net/http can be sent as it is.
 func ExampleFromRequest() {
-	server := flaky(1, http.StatusServiceUnavailable)
+	server := serve(unavailable, hello)
 	defer server.Close()
 
-	standard, err := http.NewRequest(http.MethodPost, server.URL, strings.NewReader("made elsewhere"))
+	standard, err := http.NewRequest(http.MethodPost, server.URL, strings.NewReader("world"))
 	if err != nil {
 		log.Panic(err)
 	}
@@ -404,564 +188,320 @@ func ExampleFromRequest() {
 	if err != nil {
 		log.Panic(err)
 	}
-	resp, err := quick().Do(req)
-	show(server, resp, err)
-	// Output: 200 POST "made elsewhere"
+	show(newClient().Do(req))
+	// Output: 200 hello, POST world
 }
 
-func ExampleRequest_SetBody() {
-	server := flaky(1, http.StatusServiceUnavailable)
+// The function is called for each attempt and returns a new reader.
+func ExampleReaderFunc() {
+	server := serve(unavailable, hello)
 	defer server.Close()
 
-	req, err := retryablehttp.NewRequest(http.MethodPost, server.URL, nil)
-	if err != nil {
-		log.Panic(err)
-	}
-	if err := req.SetBody(bytes.NewBufferString("a buffer is not consumed")); err != nil {
-		log.Panic(err)
-	}
-	resp, err := quick().Do(req)
-	show(server, resp, err)
-
-	fmt.Println(req.SetBody(42))
-	// Output:
-	// 200 POST "a buffer is not consumed"
-	// cannot handle type int
+	attempt := 0
+	body := retryablehttp.ReaderFunc(func() (io.Reader, error) {
+		attempt++
+		return strings.NewReader(fmt.Sprintf("attempt %d", attempt)), nil
+	})
+	show(newClient().Post(server.URL, "text/plain", body))
+	// Output: 200 hello, POST attempt 2
 }
 
-func ExampleRequest_BodyBytes() {
-	req, err := retryablehttp.NewRequest(http.MethodPost, "http://host/", strings.NewReader("to be signed"))
-	if err != nil {
-		log.Panic(err)
-	}
-	body, err := req.BodyBytes() // the request can still be sent
-	fmt.Println(string(body), err)
-	// Output: to be signed <nil>
-}
-
-func ExampleRequest_WriteTo() {
-	req, err := retryablehttp.NewRequest(http.MethodPost, "http://host/", []byte("the body\n"))
-	if err != nil {
-		log.Panic(err)
-	}
-	n, err := req.WriteTo(os.Stdout)
-	fmt.Println(n, err)
-	// Output:
-	// the body
-	// 9 <nil>
-}
-
-// A response that is a 200 but broken can be retried too.
+// A response whose body is not valid JSON is retried.
 func ExampleRequest_SetResponseHandler() {
-	var requests atomic.Int32
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if requests.Add(1) == 1 {
-			io.WriteString(w, `{"n": `)
-			return
-		}
-		io.WriteString(w, `{"n": 7}`)
-	}))
+	server := serve(
+		func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"n": `) },
+		func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"n": 7}`) },
+	)
 	defer server.Close()
 
 	req, err := retryablehttp.NewRequest(http.MethodGet, server.URL, nil)
 	if err != nil {
 		log.Panic(err)
 	}
-	var answer struct{ N int }
+	var result struct{ N int }
 	req.SetResponseHandler(func(resp *http.Response) error {
-		return json.NewDecoder(resp.Body).Decode(&answer)
+		return json.NewDecoder(resp.Body).Decode(&result)
 	})
-	resp, err := quick().Do(req)
+	resp, err := newClient().Do(req)
 	if err != nil {
 		log.Panic(err)
 	}
 	resp.Body.Close()
-	fmt.Println(answer.N, requests.Load())
-	// Output: 7 2
+	fmt.Println(result.N)
+	// Output: 7
 }
 
-// A ReaderFunc makes the body anew for each attempt; the length is taken from the
-// reader where it has one.
-func ExampleReaderFunc() {
-	server := flaky(1, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	attempt := 0
-	body := retryablehttp.ReaderFunc(func() (io.Reader, error) {
-		attempt++
-		return strings.NewReader(fmt.Sprintf("body of attempt %d", attempt)), nil
-	})
-	resp, err := quick().Post(server.URL, "text/plain", body)
-	show(server, resp, err)
-	// Output: 200 POST "body of attempt 2"
-}
-
-// A policy that retries what the default one does, and 404 for things that have just
-// been created.
+// This policy also retries 404, for an object that was created a moment ago.
 func ExampleCheckRetry() {
-	server := flaky(1, http.StatusNotFound)
+	server := serve(http.NotFound, hello)
 	defer server.Close()
 
-	client := quick()
+	client := newClient()
 	client.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		if err == nil && resp.StatusCode == http.StatusNotFound {
 			return true, nil
 		}
 		return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
 	}
-	resp, err := client.Get(server.URL)
-	show(server, resp, err)
-	// Output: 200 GET ""
+	show(client.Get(server.URL))
+	// Output: 200 hello, GET
 }
 
-// With this policy the status is in the error's text.
-func ExampleErrorPropagatedRetryPolicy() {
-	server := flaky(1000, http.StatusServiceUnavailable)
+// The server may have acted on a POST whose response was lost. SafeRetryPolicy does not
+// send it again.
+func ExampleSafeRetryPolicy() {
+	server := serve(disconnect)
 	defer server.Close()
 
-	client := quick()
-	client.RetryMax = 1
-	client.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
-	_, err := client.Get(server.URL)
-	show(server, nil, err)
-	// Output: error: GET http://host giving up after 2 attempt(s): unexpected HTTP status 503 Service Unavailable
+	client := newClient()
+	client.CheckRetry = retryablehttp.SafeRetryPolicy
+	_, err := client.Post(server.URL, "text/plain", "one book")
+	var giveUp *retryablehttp.GiveUpError
+	if errors.As(err, &giveUp) {
+		fmt.Println(giveUp.Attempts, giveUp.Reason)
+	}
+	// Output: 1 not retryable
 }
 
-// A backoff is a function of the bounds, the number of failures so far less one, and
-// the response.
+// With a key SafeRetryPolicy retries a POST: the server recognizes the second request by
+// its key.
+func ExampleClient_idempotencyKey() {
+	printKey := func(r *http.Request) { fmt.Println("Idempotency-Key:", r.Header.Get("Idempotency-Key")) }
+	server := serve(
+		func(w http.ResponseWriter, r *http.Request) { printKey(r); disconnect(w, r) },
+		func(w http.ResponseWriter, r *http.Request) { printKey(r); hello(w, r) },
+	)
+	defer server.Close()
+
+	client := newClient()
+	client.CheckRetry = retryablehttp.SafeRetryPolicy
+	client.IdempotencyKey = func(req *http.Request) string { // or retryablehttp.NewIdempotencyKey
+		return "order-" + req.URL.Query().Get("order")
+	}
+	show(client.Post(server.URL+"?order=12", "text/plain", "one book"))
+	// Output:
+	// Idempotency-Key: order-12
+	// Idempotency-Key: order-12
+	// 200 hello, POST one book
+}
+
+// If the connection is refused, the server cannot have acted on the request.
+func ExampleUnsent() {
+	refuses := serve(hello)
+	refuses.Close()
+	disconnects := serve(disconnect)
+	defer disconnects.Close()
+
+	client := newClient()
+	client.CheckRetry = retryablehttp.SafeRetryPolicy
+	_, err := client.Post(refuses.URL, "text/plain", "one book")
+	fmt.Println("refused:", retryablehttp.Unsent(err))
+	_, err = client.Post(disconnects.URL, "text/plain", "one book")
+	fmt.Println("disconnected:", retryablehttp.Unsent(err))
+	// Output:
+	// refused: true
+	// disconnected: false
+}
+
+// The third argument is 0 after the first attempt.
 func ExampleBackoff() {
-	server := flaky(2, http.StatusServiceUnavailable)
+	server := serve(unavailable, unavailable, hello)
 	defer server.Close()
 
-	client := quick()
+	client := newClient()
 	client.Backoff = func(_, _ time.Duration, attemptNum int, _ *http.Response) time.Duration {
 		return time.Duration(attemptNum+1) * time.Millisecond
 	}
 	client.OnAttempt = func(a retryablehttp.Attempt) { fmt.Println(a.Number, a.Wait) }
-	resp, err := client.Get(server.URL)
-	show(server, resp, err)
+	show(client.Get(server.URL))
 	// Output:
 	// 1 1ms
 	// 2 2ms
 	// 3 0s
-	// 200 GET ""
-}
-
-func ExampleDefaultBackoff() {
-	for attempt := range 6 {
-		fmt.Print(retryablehttp.DefaultBackoff(time.Second, 10*time.Second, attempt, nil), " ")
-	}
-	resp := &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"20"}}}
-	fmt.Println(retryablehttp.DefaultBackoff(time.Second, 10*time.Second, 0, resp))
-	// Output: 1s 2s 4s 8s 10s 10s 20s
-}
-
-// What a wait is drawn from: from min·2^n to min·2^(n+1), and at last the upper half
-// of what max allows.
-func ExampleExponentialJitterBackoff() {
-	for attempt := range 5 {
-		lo, hi := time.Hour, time.Duration(0)
-		for range 10_000 {
-			wait := retryablehttp.ExponentialJitterBackoff(time.Second, 10*time.Second, attempt, nil)
-			lo, hi = min(lo, wait), max(hi, wait)
-		}
-		fmt.Println(attempt, lo.Round(100*time.Millisecond), hi.Round(100*time.Millisecond))
-	}
-	// Output:
-	// 0 1s 2s
-	// 1 2s 4s
-	// 2 4s 8s
-	// 3 5s 10s
-	// 4 5s 10s
-}
-
-// An error handler decides what a call that gives up returns.
-func ExampleErrorHandler() {
-	server := flaky(1000, http.StatusServiceUnavailable)
-	defer server.Close()
-
-	client := quick()
-	client.RetryMax = 2
-	client.ErrorHandler = func(resp *http.Response, err error, numTries int) (*http.Response, error) {
-		if resp == nil {
-			return nil, err
-		}
-		resp.Body.Close()
-		return nil, fmt.Errorf("status %d, %d times", resp.StatusCode, numTries)
-	}
-	_, err := client.Get(server.URL)
-	show(server, nil, err)
-	// Output: error: status 503, 3 times
-}
-
-// The last response as net/http would have returned it, instead of an error.
-func ExamplePassthroughErrorHandler() {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, "down for maintenance")
-	}))
-	defer server.Close()
-
-	client := quick()
-	client.RetryMax = 2
-	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	resp, err := client.Get(server.URL)
-	show(server, resp, err)
-	// Output: 503 down for maintenance
+	// 200 hello, GET
 }
 
 func ExampleGiveUpError() {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, "down for maintenance")
-	}))
+	server := serve(unavailable)
 	defer server.Close()
 
-	client := quick()
+	client := newClient()
 	client.RetryMax = 2
 	_, err := client.Get(server.URL)
-
 	var giveUp *retryablehttp.GiveUpError
 	if errors.As(err, &giveUp) {
-		fmt.Println(giveUp.Attempts, giveUp.Reason)
+		fmt.Println(giveUp.Attempts, "attempts:", giveUp.Reason)
 		if giveUp.Response != nil {
-			body, _ := io.ReadAll(giveUp.Response.Body)
-			fmt.Println(giveUp.Response.StatusCode, string(body))
+			show(giveUp.Response, nil)
 		}
 	}
 	// Output:
-	// 3 retries used up
+	// 3 attempts: retries used up
 	// 503 down for maintenance
 }
 
-// A signature that must not be used twice is made anew for each retry.
-func ExamplePrepareRetry() {
-	var requests atomic.Int32
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Println(r.Header["Signature"])
-		if requests.Add(1) < 3 {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-	}))
+// The call returns the last response instead of an error, as net/http does.
+func ExamplePassthroughErrorHandler() {
+	server := serve(unavailable)
 	defer server.Close()
 
-	signatures := 1
-	client := quick()
-	client.PrepareRetry = func(req *http.Request) error {
-		signatures++
-		req.Header.Set("Signature", fmt.Sprintf("number %d", signatures))
+	client := newClient()
+	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	show(client.Get(server.URL))
+	// Output: 503 down for maintenance
+}
+
+// Each retry is signed again.
+func ExamplePrepareRetry() {
+	server := serve(unavailable, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("Signature"))
+	})
+	defer server.Close()
+
+	sign := func(req *http.Request) error {
+		req.Header.Set("Signature", "signature of "+req.URL.Path) // and of the time
 		return nil
 	}
-	req, err := retryablehttp.NewRequest(http.MethodGet, server.URL, nil)
+	client := newClient()
+	client.PrepareRetry = sign
+	req, err := retryablehttp.NewRequest(http.MethodGet, server.URL+"/books", nil)
 	if err != nil {
 		log.Panic(err)
 	}
-	req.Header.Set("Signature", "number 1")
-	resp, err := client.Do(req)
-	show(server, resp, err)
-	fmt.Println(req.Header["Signature"])
-	// Output:
-	// [number 1]
-	// [number 2]
-	// [number 3]
-	// 200
-	// [number 1]
+	if err := sign(req.Request); err != nil {
+		log.Panic(err)
+	}
+	show(client.Do(req))
+	// Output: 200 signature of /books
 }
 
-// transport is an http.RoundTripper made of a function.
-type transport func(*http.Request) (*http.Response, error)
-
-func (t transport) RoundTrip(req *http.Request) (*http.Response, error) { return t(req) }
-
-// Any transport below the client can tell which attempt it is sending.
-func ExampleAttemptNumber() {
-	server := flaky(2, http.StatusServiceUnavailable)
+// OnAttempt can be used for metrics and traces.
+func ExampleClient_onAttempt() {
+	server := serve(unavailable)
 	defer server.Close()
 
-	client := quick()
-	pool := client.HTTPClient.Transport
-	client.HTTPClient.Transport = transport(func(req *http.Request) (*http.Response, error) {
-		fmt.Println("attempt", retryablehttp.AttemptNumber(req.Context()))
-		return pool.RoundTrip(req)
-	})
-	resp, err := client.Get(server.URL)
-	show(server, resp, err)
+	client := newClient()
+	client.RetryMax = 1
+	client.OnAttempt = func(a retryablehttp.Attempt) {
+		fmt.Printf("attempt %d: %s, retry: %t (%s)\n", a.Number, a.Response.Status, a.Retry, a.Reason)
+	}
+	if _, err := client.Get(server.URL); err != nil {
+		fmt.Println("the call failed")
+	}
 	// Output:
-	// attempt 1
-	// attempt 2
-	// attempt 3
-	// 200 GET ""
+	// attempt 1: 503 Service Unavailable, retry: true (status)
+	// attempt 2: 503 Service Unavailable, retry: false (retries used up)
+	// the call failed
 }
 
-// A step says what happens to one attempt on a scripted transport.
-type step struct {
-	read int64 // bytes of the request's body to read; 0 means all of it
-	err  error // the attempt's error, if it has no response
+// Query values are redacted. See Client.RedactURL.
+func ExampleClient_logger() {
+	server := serve(unavailable, hello)
+	defer server.Close()
 
-	status int // 0 means 200
-	header http.Header
-	body   string
-	cut    int // if positive, reading the body fails with errReset after so many bytes
+	client := newClient()
+	client.Logger = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			switch a.Key {
+			case slog.TimeKey, "wait": // differ in each run
+				return slog.Attr{}
+			case "url":
+				a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), server.URL, "http://host"))
+			}
+			return a
+		},
+	}))
+	show(client.Get(server.URL + "/books?key=secret"))
+	// Output:
+	// level=DEBUG msg="performing request" method=GET url="http://host/books?key=REDACTED"
+	// level=WARN msg="retrying request" method=GET url="http://host/books?key=REDACTED" attempt=1 remaining=4 cause="unexpected HTTP status 503 Service Unavailable" status=503
+	// level=INFO msg="request succeeded after retries" method=GET url="http://host/books?key=REDACTED" attempts=2 status=200
+	// 200 hello, GET
 }
 
-var (
-	errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-	errReset   = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
-)
+// An attempt that gets no response headers in time is retried.
+func ExampleClient_attemptTimeout() {
+	server := serve(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	defer server.Close()
 
-// scripted is an http.RoundTripper that performs its steps in order and repeats the last.
-type scripted struct {
-	steps    []step
-	attempts []http.Header // the header of each attempt so far
-}
-
-func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
-	now := s.steps[min(len(s.attempts), len(s.steps)-1)]
-	s.attempts = append(s.attempts, req.Header.Clone())
-	if req.Body != nil {
-		defer req.Body.Close()
-		if _, err := io.CopyN(io.Discard, req.Body, cmp.Or(now.read, math.MaxInt64)); err != nil && err != io.EOF {
-			return nil, err
-		}
-	}
-	if now.err != nil {
-		return nil, now.err
-	}
-	resp := &http.Response{
-		StatusCode:    cmp.Or(now.status, http.StatusOK),
-		Header:        now.header.Clone(),
-		Body:          io.NopCloser(strings.NewReader(now.body)),
-		ContentLength: int64(len(now.body)),
-		Request:       req,
-	}
-	if resp.Header == nil {
-		resp.Header = http.Header{}
-	}
-	if now.cut > 0 {
-		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(now.body[:now.cut]), iotest.ErrReader(errReset)))
-	}
-	return resp, nil
-}
-
-// script returns a quick client and its transport, which performs the steps.
-func script(steps ...step) (*retryablehttp.Client, *scripted) {
-	service := &scripted{steps: steps}
-	client := quick()
-	client.HTTPClient = &http.Client{Transport: service}
-	return client, service
-}
-
-// A POST whose connection breaks may have been acted on, so it is not sent again. One
-// that found nobody listening is, and so is one that was refused with a Retry-After.
-func ExampleSafeRetryPolicy() {
-	client, service := script(step{err: errReset})
-	client.CheckRetry = retryablehttp.SafeRetryPolicy
-	_, err := client.Post("http://host/orders", "text/plain", "one, please")
+	client := newClient()
+	client.RetryMax = 1
+	client.AttemptTimeout = 20 * time.Millisecond
+	_, err := client.Get(server.URL)
 	var giveUp *retryablehttp.GiveUpError
 	if errors.As(err, &giveUp) {
-		fmt.Println("reset:", giveUp.Reason, len(service.attempts))
+		fmt.Println(giveUp.Attempts, errors.Is(err, retryablehttp.ErrAttemptTimeout))
 	}
-
-	client, service = script(
-		step{err: errRefused},
-		step{status: 503, header: http.Header{"Retry-After": {"0"}}},
-		step{status: 201},
-	)
-	client.CheckRetry = retryablehttp.SafeRetryPolicy
-	resp, err := client.Post("http://host/orders", "text/plain", "one, please")
-	if err != nil {
-		log.Panic(err)
-	}
-	resp.Body.Close()
-	fmt.Println("refused twice:", resp.StatusCode, len(service.attempts))
-	// Output:
-	// reset: not retryable 1
-	// refused twice: 201 3
+	// Output: 2 true
 }
 
-// An error does not say by itself whether the server may have acted.
-func ExampleUnsent() {
-	for _, fault := range []struct {
-		name string
-		err  error
-	}{
-		{"refuse", errRefused},
-		{"reset", errReset},
-	} {
-		client, _ := script(step{err: fault.err})
-		client.RetryMax = 0
-		client.CheckRetry = retryablehttp.SafeRetryPolicy
-		_, err := client.Post("http://host/orders", "text/plain", "one, please")
-		fmt.Printf("%s: %t\n", fault.name, retryablehttp.Unsent(err))
-	}
-	// Output:
-	// refuse: true
-	// reset: false
+// A response whose body is cut off is retried before the call returns.
+func ExampleClient_bufferMax() {
+	server := serve(cutOff, hello)
+	defer server.Close()
+
+	client := newClient()
+	client.BufferMax = 1 << 20
+	show(client.Get(server.URL))
+	// Output: 200 hello, GET
 }
 
-// All attempts of a call carry the same key, by which the server knows them for one
-// order.
-func ExampleNewIdempotencyKey() {
-	client, service := script(
-		step{err: errReset},
-		step{status: 201},
-	)
-	client.CheckRetry = retryablehttp.SafeRetryPolicy
-	client.IdempotencyKey = retryablehttp.NewIdempotencyKey
-	resp, err := client.Post("http://host/orders", "text/plain", "one, please")
-	if err != nil {
-		log.Panic(err)
-	}
-	resp.Body.Close()
-	attempts := service.attempts
-	first, second := attempts[0].Get("Idempotency-Key"), attempts[1].Get("Idempotency-Key")
-	fmt.Println(resp.StatusCode, len(first), first == second)
-	// Output: 201 36 true
-}
-
-// A key that means something to both sides, instead of a random one.
-func ExampleClient_idempotencyKey() {
-	client, service := script(step{status: 201})
-	client.IdempotencyKey = func(req *http.Request) string {
-		return "shop-7" + req.URL.Path
-	}
-	resp, err := client.Post("http://host/orders/12", "text/plain", "one, please")
-	if err != nil {
-		log.Panic(err)
-	}
-	resp.Body.Close()
-	fmt.Println(service.attempts[0].Get("Idempotency-Key"))
-	// Output: shop-7/orders/12
-}
-
-// A plain reader is streamed. As much of it as ReplayMax says can be sent again.
-func ExampleClient_replayMax() {
-	send := func(readBeforeTheReset int64) {
-		client, service := script(
-			step{read: readBeforeTheReset, err: errReset},
-			step{},
-		)
-		client.ReplayMax = 64 << 10
-		source := io.LimitReader(zeros{}, 4<<20)
-		resp, err := client.Post("http://host/", "application/octet-stream", source)
-		if err != nil {
-			fmt.Println(errors.Is(err, retryablehttp.ErrNotReplayable), len(service.attempts))
-			return
-		}
-		resp.Body.Close()
-		fmt.Println(resp.StatusCode, len(service.attempts))
-	}
-	send(16 << 10)
-	send(2 << 20)
-	// Output:
-	// 200 2
-	// true 1
-}
-
-// zeros is a source without an end.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-// The connection breaks in the middle of the body. The reader asks for the rest, and
-// its caller does not notice.
+// The connection is cut off after 5 bytes. The body continues with a request for the
+// rest.
 func ExampleClient_resumeMax() {
-	client, service := script(
-		step{header: http.Header{"Etag": {`"1"`}}, body: "hello, world", cut: 7},
-		step{
-			status: http.StatusPartialContent,
-			header: http.Header{"Etag": {`"1"`}, "Content-Range": {"bytes 7-11/12"}},
-			body:   "world",
-		},
-	)
+	server := serve(cutOff, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("Range:", r.Header.Get("Range"))
+		w.Header().Set("ETag", `"1"`)
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("hello, world"))
+	})
+	defer server.Close()
+
+	client := newClient()
 	client.ResumeMax = 5
-	resp, err := client.Get("http://host/file")
-	show(nil, resp, err)
-	second := service.attempts[1]
-	fmt.Println(second.Get("Range"), second.Get("If-Range"))
+	show(client.Get(server.URL))
 	// Output:
+	// Range: bytes=5-11
 	// 200 hello, world
-	// bytes=7-11 "1"
 }
 
-// The object was replaced while it was being downloaded. What was read is the beginning
-// of the old one, and nothing of the new one is added to it.
+// The object was replaced between the first request and the request for the rest.
 func ExampleResumeError() {
-	client, _ := script(
-		step{header: http.Header{"Etag": {`"1"`}}, body: "hello, world", cut: 7},
-		step{header: http.Header{"Etag": {`"2"`}}, body: "good-bye"},
-	)
+	server := serve(cutOff, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"2"`)
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("other content"))
+	})
+	defer server.Close()
+
+	client := newClient()
 	client.ResumeMax = 5
-	resp, err := client.Get("http://host/file")
+	resp, err := client.Get(server.URL)
 	if err != nil {
 		log.Panic(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	fmt.Printf("%q %t\n", body, errors.Is(err, retryablehttp.ErrRepresentationChanged))
-	fmt.Println(err)
-	// Output:
-	// "hello, " true
-	// resuming http://host/file after 7 bytes: the representation has changed: 200 for a request with If-Range
+	var resumeErr *retryablehttp.ResumeError
+	if errors.As(err, &resumeErr) {
+		fmt.Println(string(body), resumeErr.Offset, errors.Is(err, retryablehttp.ErrRepresentationChanged))
+	}
+	// Output: hello 5 true
 }
 
-// A short answer that breaks off is a failed attempt, not an error of the reader's.
-func ExampleClient_bodyMax() {
-	client, service := script(
-		step{body: `{"n": 7}`, cut: 3},
-		step{body: `{"n": 7}`},
-	)
-	client.BodyMax = 1 << 20
-	resp, err := client.Get("http://host/")
-	show(nil, resp, err)
-	fmt.Println(len(service.attempts))
-	// Output:
-	// 200 {"n": 7}
-	// 2
-}
-
-// One call that is not to be retried, by a client that retries.
+// This call is not retried, although the client retries others.
 func ExampleWithRetryMax() {
-	client, service := script(step{status: 503})
+	server := serve(unavailable)
+	defer server.Close()
+
 	ctx := retryablehttp.WithRetryMax(context.Background(), 0)
-	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, "http://host/", nil)
+	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
 	if err != nil {
 		log.Panic(err)
 	}
-	_, err = client.Do(req)
-	fmt.Println(err, len(service.attempts))
-	// Output: GET http://host/ giving up after 1 attempt(s) 1
-}
-
-// Another policy for the calls of a context, here through an http.Client.
-func ExampleWithCheckRetry() {
-	client, service := script(step{status: 502})
-	ctx := retryablehttp.WithCheckRetry(context.Background(), retryablehttp.SafeRetryPolicy)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://host/", strings.NewReader("one, please"))
-	if err != nil {
-		log.Panic(err)
+	_, err = newClient().Do(req)
+	var giveUp *retryablehttp.GiveUpError
+	if errors.As(err, &giveUp) {
+		fmt.Println("attempts:", giveUp.Attempts)
 	}
-	resp, err := client.StandardClient().Do(req)
-	if err != nil {
-		log.Panic(err)
-	}
-	resp.Body.Close()
-	fmt.Println(resp.StatusCode, len(service.attempts))
-	// Output: 502 1
-}
-
-// A client that gets its transport from a program that retries already: the attempts do
-// not multiply.
-func ExampleRoundTripper_nested() {
-	inner, service := script(step{status: 503})
-	inner.RetryMax = 4
-	outer := quick()
-	outer.RetryMax = 4
-	outer.HTTPClient = inner.StandardClient()
-	_, err := outer.Get("http://host/")
-	fmt.Println(err, len(service.attempts))
-	// Output: GET http://host/ giving up after 5 attempt(s) 5
+	// Output: attempts: 1
 }

@@ -35,7 +35,7 @@ const (
 	killBeforeReading = 6
 	killWhileReading  = 6
 	killAfterApplying = 6
-	killWhileAnswer   = 6
+	killWhileResponse = 6
 )
 
 func (l *ledger) roll() (n int, by int) {
@@ -97,7 +97,7 @@ func (l *ledger) serve(conn net.Conn, _ int) {
 			l.kill(conn, 2, how)
 			return
 		}
-		if n -= killWhileAnswer; n < 0 {
+		if n -= killWhileResponse; n < 0 {
 			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Le")
 			l.kill(conn, 3, how)
 			return
@@ -108,14 +108,14 @@ func (l *ledger) serve(conn net.Conn, _ int) {
 	}
 }
 
-// run makes calls, each with a path of its own, and returns the paths that were answered.
-func (l *ledger) run(t *testing.T, calls int, settings func(*Client)) (answered map[string]bool) {
+// run makes calls, each with a path of its own, and returns the paths that got a response.
+func (l *ledger) run(t *testing.T, calls int, settings func(*Client)) (responded map[string]bool) {
 	l.applied, l.keys = map[string]int{}, map[string]bool{}
 	addr, shut := serveRaw(t, l.serve)
 	target := "http://" + addr
 	client := &Client{RetryMax: 50, Backoff: noWait, HTTPClient: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}}
 	settings(client)
-	answered = map[string]bool{}
+	responded = map[string]bool{}
 	var mu sync.Mutex
 	var next atomic.Int64
 	var workers sync.WaitGroup
@@ -134,7 +134,7 @@ func (l *ledger) run(t *testing.T, calls int, settings func(*Client)) (answered 
 				io.Copy(io.Discard, resp.Body)
 				resp.Body.Close()
 				mu.Lock()
-				answered[path] = true
+				responded[path] = true
 				mu.Unlock()
 			}
 		})
@@ -145,7 +145,7 @@ func (l *ledger) run(t *testing.T, calls int, settings func(*Client)) (answered 
 	for where, n := range l.killed {
 		require.NotZero(t, n, "connections killed at point %d", where)
 	}
-	return answered
+	return responded
 }
 
 // count says how many of the calls were applied how often.
@@ -173,38 +173,39 @@ func newLedger(t *testing.T) *ledger {
 
 const ledgerCalls = 20_000
 
-// Safe writes: with SafeRetryPolicy no entry is ever applied twice.
+// docs/spec.md, section 6: with SafeRetryPolicy no entry is applied twice.
 func TestLedgerWithSafeRetryPolicyHasNoDoubles(t *testing.T) {
 	l := newLedger(t)
-	answered := l.run(t, ledgerCalls, func(c *Client) { c.CheckRetry = SafeRetryPolicy })
+	responded := l.run(t, ledgerCalls, func(c *Client) { c.CheckRetry = SafeRetryPolicy })
 	once, more := l.count()
-	t.Logf("%d calls: %d applied once, %d more than once; %d answered; killed %v", ledgerCalls, once, more, len(answered), l.killed)
+	t.Logf("%d calls: %d applied once, %d more than once; %d with a response; killed %v", ledgerCalls, once, more, len(responded), l.killed)
 	assert.Zero(t, more, "applied more than once")
-	for path := range answered {
-		assert.Equal(t, 1, l.applied[path], "%s was answered", path)
+	for path := range responded {
+		assert.Equal(t, 1, l.applied[path], "%s got a response", path)
 	}
 }
 
-// Safe writes: with a key and a server that knows it every call is applied exactly once.
+// docs/spec.md, section 6: with a key, and a server that knows it, every call is applied
+// exactly once.
 func TestLedgerWithIdempotencyKeysHasEveryCallOnce(t *testing.T) {
 	l := newLedger(t)
 	l.dedup = true
-	answered := l.run(t, ledgerCalls, func(c *Client) {
+	responded := l.run(t, ledgerCalls, func(c *Client) {
 		c.CheckRetry, c.IdempotencyKey = SafeRetryPolicy, NewIdempotencyKey
 	})
 	once, more := l.count()
-	t.Logf("%d calls: %d applied once, %d more than once; %d answered; killed %v", ledgerCalls, once, more, len(answered), l.killed)
+	t.Logf("%d calls: %d applied once, %d more than once; %d with a response; killed %v", ledgerCalls, once, more, len(responded), l.killed)
 	assert.Zero(t, more, "applied more than once")
 	assert.Equal(t, ledgerCalls, once)
-	assert.Len(t, answered, ledgerCalls)
+	assert.Len(t, responded, ledgerCalls)
 }
 
-// Safe writes: the same with DefaultRetryPolicy, for comparison.
+// For comparison: with DefaultRetryPolicy some entries are applied twice.
 func TestLedgerWithDefaultRetryPolicyHasDoubles(t *testing.T) {
 	l := newLedger(t)
-	answered := l.run(t, ledgerCalls, func(c *Client) { c.CheckRetry = DefaultRetryPolicy })
+	responded := l.run(t, ledgerCalls, func(c *Client) { c.CheckRetry = DefaultRetryPolicy })
 	once, more := l.count()
-	t.Logf("%d calls: %d applied once, %d more than once; %d answered; killed %v", ledgerCalls, once, more, len(answered), l.killed)
+	t.Logf("%d calls: %d applied once, %d more than once; %d with a response; killed %v", ledgerCalls, once, more, len(responded), l.killed)
 	assert.NotZero(t, more, "applied more than once")
-	assert.Len(t, answered, ledgerCalls)
+	assert.Len(t, responded, ledgerCalls)
 }

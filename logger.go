@@ -23,106 +23,136 @@ type LeveledLogger interface {
 	Warn(msg string, keysAndValues ...any)
 }
 
-// journal is where one call writes what happens. At most one field is set; the
-// zero journal is silent.
-type journal struct {
+// discard is the Logger of NewClient.
+type discard struct{}
+
+func (discard) Printf(string, ...any) {}
+
+// callLog is where a call logs. At most one field is set. Loggers of the published kinds
+// get the published lines; a *slog.Logger gets more.
+type callLog struct {
 	printf  Logger
 	leveled LeveledLogger
 	slog    *slog.Logger
 }
 
-// newJournal tells what kind of logger the value of Client.Logger is.
-func newJournal(logger any) (journal, error) {
-	if logger == nil {
-		return journal{}, nil
+// newCallLog returns the log for a value of Client.Logger.
+func newCallLog(logger any) (callLog, error) {
+	switch logger.(type) {
+	case nil, discard:
+		return callLog{}, nil
 	}
-	if v := reflect.ValueOf(logger); v.Kind() == reflect.Pointer && v.IsNil() {
-		return journal{}, &SettingError{"Logger", fmt.Sprintf("is a nil %T", logger)}
+	switch v := reflect.ValueOf(logger); v.Kind() {
+	case reflect.Pointer, reflect.Func, reflect.Map, reflect.Chan, reflect.Slice:
+		if v.IsNil() {
+			return callLog{}, fmt.Errorf("retryablehttp: Client.Logger is a nil %T", logger)
+		}
 	}
 	switch l := logger.(type) {
 	case *slog.Logger:
-		return journal{slog: l}, nil
-	case Logger:
-		return journal{printf: l}, nil
+		return callLog{slog: l}, nil
 	case LeveledLogger:
-		return journal{leveled: l}, nil
+		return callLog{leveled: l}, nil
+	case Logger:
+		return callLog{printf: l}, nil
 	}
-	return journal{}, &SettingError{"Logger", fmt.Sprintf("is a %T, which is neither a Logger nor a LeveledLogger", logger)}
+	return callLog{}, fmt.Errorf("retryablehttp: Client.Logger is a %T, which is neither a Logger nor a LeveledLogger", logger)
 }
 
-func (j journal) silent() bool {
-	return j.printf == nil && j.leveled == nil && j.slog == nil
+func (l callLog) silent() bool {
+	return l.printf == nil && l.leveled == nil && l.slog == nil
 }
 
-func (j journal) sending(req *http.Request, url string) {
+// sending logs the start of a call.
+func (l callLog) sending(req *http.Request, url string) {
 	switch {
-	case j.slog != nil:
-		j.slog.LogAttrs(req.Context(), slog.LevelDebug, "performing request",
+	case l.slog != nil:
+		l.slog.LogAttrs(req.Context(), slog.LevelDebug, "performing request",
 			slog.String("method", method(req)), slog.String("url", url))
-	case j.leveled != nil:
-		j.leveled.Debug("performing request", "method", method(req), "url", url)
-	case j.printf != nil:
-		j.printf.Printf("[DEBUG] %s %s", method(req), url)
+	case l.leveled != nil:
+		l.leveled.Debug("performing request", "method", method(req), "url", url)
+	case l.printf != nil:
+		l.printf.Printf("[DEBUG] %s %s", method(req), url)
 	}
 }
 
-func (j journal) failed(req *http.Request, url string, err error) {
+// attemptFailed logs the error of an attempt. A *slog.Logger gets it with the retry or
+// the failure of the call.
+func (l callLog) attemptFailed(req *http.Request, url string, err error) {
 	switch {
-	case j.slog != nil:
-		j.slog.LogAttrs(req.Context(), slog.LevelError, "request failed",
-			slog.Any("error", err), slog.String("method", method(req)), slog.String("url", url))
-	case j.leveled != nil:
-		j.leveled.Error("request failed", "error", err, "method", method(req), "url", url)
-	case j.printf != nil:
-		j.printf.Printf("[ERR] %s %s request failed: %v", method(req), url, err)
+	case l.leveled != nil:
+		l.leveled.Error("request failed", "error", err, "method", method(req), "url", url)
+	case l.printf != nil:
+		l.printf.Printf("[ERR] %s %s request failed: %v", method(req), url, err)
 	}
 }
 
-// retrying tells that another attempt follows after wait. status is 0 when the
-// attempt got no response.
-func (j journal) retrying(req *http.Request, url string, status int, wait time.Duration, left int) {
+// retrying logs that another attempt follows attempt number n, which failed with cause.
+// resp is nil if there was no response.
+func (l callLog) retrying(req *http.Request, url string, resp *http.Response, cause error, n int, wait time.Duration, left int) {
 	request := method(req) + " " + url
-	if status != 0 {
-		request = fmt.Sprintf("%s (status: %d)", request, status)
+	if resp != nil {
+		request = fmt.Sprintf("%s (status: %d)", request, resp.StatusCode)
 	}
 	switch {
-	case j.slog != nil:
-		attrs := []slog.Attr{slog.String("method", method(req)), slog.String("url", url)}
-		if status != 0 {
-			attrs = append(attrs, slog.Int("status", status))
+	case l.slog != nil:
+		attrs := []slog.Attr{
+			slog.String("method", method(req)), slog.String("url", url),
+			slog.Int("attempt", n), slog.Duration("wait", wait), slog.Int("remaining", left),
+			slog.Any("cause", withoutURL(cause, url)),
 		}
-		attrs = append(attrs, slog.Duration("timeout", wait), slog.Int("remaining", left))
-		j.slog.LogAttrs(req.Context(), slog.LevelDebug, "retrying request", attrs...)
-	case j.leveled != nil:
-		j.leveled.Debug("retrying request", "request", request, "timeout", wait, "remaining", left)
-	case j.printf != nil:
-		j.printf.Printf("[DEBUG] %s: retrying in %s (%d left)", request, wait, left)
+		if resp != nil {
+			attrs = append(attrs, slog.Int("status", resp.StatusCode))
+		}
+		l.slog.LogAttrs(req.Context(), slog.LevelWarn, "retrying request", attrs...)
+	case l.leveled != nil:
+		l.leveled.Debug("retrying request", "request", request, "timeout", wait, "remaining", left)
+	case l.printf != nil:
+		l.printf.Printf("[DEBUG] %s: retrying in %s (%d left)", request, wait, left)
 	}
 }
 
-// hookLogger is what the log hooks are given: a Logger as it was set, a leveled one
-// behind Printf at the info level, or one that discards.
-func (j journal) hookLogger(ctx context.Context) Logger {
-	if j.printf != nil {
-		return j.printf
+// succeeded logs that a call succeeded after retries.
+func (l callLog) succeeded(req *http.Request, url string, resp *http.Response, attempts int) {
+	if l.slog != nil {
+		l.slog.LogAttrs(req.Context(), slog.LevelInfo, "request succeeded after retries",
+			slog.String("method", method(req)), slog.String("url", url),
+			slog.Int("attempts", attempts), slog.Int("status", resp.StatusCode))
 	}
-	return printfFunc(func(format string, args ...any) {
-		switch {
-		case j.slog != nil:
-			j.slog.InfoContext(ctx, fmt.Sprintf(format, args...))
-		case j.leveled != nil:
-			j.leveled.Info(fmt.Sprintf(format, args...))
-		}
-	})
+}
+
+// callFailed logs the failure of a call.
+func (l callLog) callFailed(req *http.Request, url string, attempts int, reason Reason, cause error) {
+	if l.slog != nil {
+		l.slog.LogAttrs(req.Context(), slog.LevelError, "request failed",
+			slog.String("method", method(req)), slog.String("url", url),
+			slog.Int("attempts", attempts), slog.String("reason", string(reason)), slog.Any("cause", withoutURL(cause, url)))
+	}
+}
+
+// resuming logs that the rest of a response body is requested from offset at on.
+func (l callLog) resuming(req *http.Request, url string, at int64, cause error) {
+	if l.slog != nil {
+		l.slog.LogAttrs(req.Context(), slog.LevelInfo, "resuming response body",
+			slog.String("method", method(req)), slog.String("url", url),
+			slog.Int64("offset", at), slog.Any("cause", cause))
+	}
+}
+
+// hookLogger returns what the log hooks are given for a value of Client.Logger: a Logger
+// itself, nil for nil, an adapter at the info level for other kinds.
+func hookLogger(ctx context.Context, logger any) Logger {
+	switch l := logger.(type) {
+	case Logger:
+		return l
+	case *slog.Logger:
+		return printfFunc(func(format string, args ...any) { l.InfoContext(ctx, fmt.Sprintf(format, args...)) })
+	case LeveledLogger:
+		return printfFunc(func(format string, args ...any) { l.Info(fmt.Sprintf(format, args...)) })
+	}
+	return nil
 }
 
 type printfFunc func(format string, args ...any)
 
 func (f printfFunc) Printf(format string, args ...any) { f(format, args...) }
-
-func method(req *http.Request) string {
-	if req.Method == "" {
-		return http.MethodGet
-	}
-	return req.Method
-}

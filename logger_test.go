@@ -36,7 +36,7 @@ func lines(out *bytes.Buffer) *slog.Logger {
 	}}))
 }
 
-// Spec 4, logging.
+// docs/spec.md, 4.10: the lines that each kind of logger gets.
 func TestLogLines(t *testing.T) {
 	var out bytes.Buffer
 	for name, tc := range map[string]struct {
@@ -57,9 +57,9 @@ func TestLogLines(t *testing.T) {
 		}},
 		"slog": {lines(&out), []string{
 			`level=DEBUG msg="performing request" method=GET url=http://host/`,
-			`level=DEBUG msg="retrying request" method=GET url=http://host/ status=503 timeout=2s remaining=2`,
-			`level=ERROR msg="request failed" error="Get \"http://host/\": lost" method=GET url=http://host/`,
-			`level=DEBUG msg="retrying request" method=GET url=http://host/ timeout=2s remaining=1`,
+			`level=WARN msg="retrying request" method=GET url=http://host/ attempt=1 wait=2s remaining=2 cause="unexpected HTTP status 503 Service Unavailable" status=503`,
+			`level=WARN msg="retrying request" method=GET url=http://host/ attempt=2 wait=2s remaining=1 cause=lost`,
+			`level=INFO msg="request succeeded after retries" method=GET url=http://host/ attempts=3 status=200`,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,21 +84,39 @@ func TestLogLines(t *testing.T) {
 	}
 }
 
-// Spec 4, logging: silent by default.
+// docs/spec.md, 4.10: a *slog.Logger gets one record at the error level for a call that
+// fails.
+func TestSlogGetsTheFailureOfACallOnce(t *testing.T) {
+	var out bytes.Buffer
+	for want, steps := range map[string][]func(*http.Request) (*http.Response, error){
+		`level=ERROR msg="request failed" method=GET url=http://host/ attempts=2 reason="retries used up" cause="unexpected HTTP status 503 Service Unavailable"`: {status(503), status(503)},
+		`level=ERROR msg="request failed" method=GET url=http://host/ attempts=2 reason="retries used up" cause="connection lost"`:                                {status(503), failure(errLost)},
+	} {
+		out.Reset()
+		client, _ := scripted(steps...)
+		client.RetryMax, client.Logger = 1, lines(&out)
+		_, err := client.Get("http://host/")
+		require.Error(t, err)
+		got := strings.Split(strings.TrimSpace(out.String()), "\n")
+		require.Len(t, got, 3, "performing, retrying, failed")
+		assert.Equal(t, want, got[2])
+	}
+}
+
+// docs/spec.md, 4.10: nothing is logged by default.
 func TestNewClientLogsNothing(t *testing.T) {
-	assert.Nil(t, NewClient().Logger)
 	var out bytes.Buffer
 	log.SetOutput(&out)
 	defer log.SetOutput(log.Default().Writer())
-	client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
-		return nil, errors.New("lost")
-	})}}
+	client := NewClient()
+	client.RetryMax, client.Backoff = 1, noWait
+	client.HTTPClient.Transport = roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, errors.New("lost") })
 	_, err := client.Get("http://host/")
 	require.Error(t, err)
 	assert.Empty(t, out.String())
 }
 
-// Spec 4, logging: a *slog.Logger is used with the request's context.
+// docs/spec.md, 4.10: a *slog.Logger gets the request's context.
 func TestSlogGetsTheContextOfTheRequest(t *testing.T) {
 	type key struct{}
 	var got []any
@@ -121,7 +139,7 @@ func (h contextHandler) Handle(ctx context.Context, _ slog.Record) error {
 func (h contextHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h contextHandler) WithGroup(string) slog.Handler      { return h }
 
-// Spec 4, logging: an unusable Logger is an error from the call.
+// docs/spec.md, 4.11: an unusable Logger is an error of the call.
 func TestUnusableLoggersAreAnError(t *testing.T) {
 	var nilLogger *log.Logger
 	var nilSlog *slog.Logger
@@ -142,7 +160,7 @@ func TestUnusableLoggersAreAnError(t *testing.T) {
 	}
 }
 
-// Spec 2, hooks always get a usable Logger.
+// docs/spec.md, 2.6: the Logger that hooks get.
 func TestHooksGetALogger(t *testing.T) {
 	var out bytes.Buffer
 	printf := log.New(&out, "", 0)
@@ -151,6 +169,7 @@ func TestHooksGetALogger(t *testing.T) {
 		want   string
 	}{
 		"none":    {nil, ""},
+		"default": {NewClient().Logger, ""},
 		"Printf":  {printf, "hello 0\nbye 200\n"},
 		"leveled": {leveledOnly{lines(&out)}, "level=INFO msg=\"hello 0\"\nlevel=INFO msg=\"bye 200\"\n"},
 		"slog":    {lines(&out), "level=INFO msg=\"hello 0\"\nlevel=INFO msg=\"bye 200\"\n"},
@@ -162,9 +181,17 @@ func TestHooksGetALogger(t *testing.T) {
 				if tc.logger == any(printf) {
 					assert.Same(t, printf, l, "a Logger is passed on as it is")
 				}
+				if tc.logger == nil {
+					assert.Nil(t, l)
+					return
+				}
 				l.Printf("hello %d", n)
 			},
-			ResponseLogHook: func(l Logger, resp *http.Response) { l.Printf("bye %d", resp.StatusCode) },
+			ResponseLogHook: func(l Logger, resp *http.Response) {
+				if tc.logger != nil {
+					l.Printf("bye %d", resp.StatusCode)
+				}
+			},
 			HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
 				return respond(req, 200, ""), nil
 			})},

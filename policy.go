@@ -2,39 +2,34 @@ package retryablehttp
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 )
 
-// CheckRetry decides after each attempt whether another may follow. ctx is the
-// caller's context; resp and err are what the attempt gave, or what a
-// [ResponseHandlerFunc] said of its response. Both are non-nil when the handler
-// refused the response, and when a redirect was refused (see
-// [http.Client.Do]), in which case the body is already closed.
+// CheckRetry decides after each attempt whether another may follow. ctx is derived from
+// the request's context; [AttemptNumber] returns the attempt's number for it. resp and
+// err are the attempt's result, or a response and the error that its
+// [ResponseHandlerFunc] returned for it. Both are non-nil in that case, and when a
+// redirect was refused (see [http.Client.Do]); the body is then already closed.
 //
-// On true the client waits and tries again, if its limits allow. On false the
-// outcome stands: a response without an error is the call's answer. An error
-// returned beside either is what the call reports when it gives up. A CheckRetry
-// is called by many goroutines at once and must leave the body of a response that
-// it accepts unread.
+// If it returns true, the client waits and tries again, as far as its limits allow. If it
+// returns false, the result is the call's: a response without an error is returned. An
+// error that it returns is the cause of the call's error, if the call fails. After a
+// response handler it is asked again. A CheckRetry may be called by many goroutines at
+// once. It must leave the body of a response that it accepts unread.
 type CheckRetry func(ctx context.Context, resp *http.Response, err error) (bool, error)
 
-// DefaultRetryPolicy retries transport errors unless they are permanent, the
-// statuses 0, 429 and 500 up except 501, and 408 when the request is idempotent
-// (RFC 9110 §9.2.2). A context that is done ends the call with the context's
-// error.
+// DefaultRetryPolicy retries transport errors that are not permanent, the statuses 0, 429
+// and 500 and above except 501, and 408 if the request is idempotent (RFC 9110 §9.2.2).
+// If ctx is done it returns the error of ctx.
 //
-// Permanent are: a certificate that does not verify or that the peer rejects, an
-// HTTP server behind an https URL, an unsupported scheme, a malformed URL, an
-// invalid method, header or trailer, a refused redirect, and a request body that is
-// shorter or longer than declared or cannot be sent again.
+// Permanent errors are: a certificate that does not verify or that the peer rejects, an
+// HTTP server behind an https URL, a proxy that refuses CONNECT with 403 Forbidden or 407
+// Proxy Authentication Required (net/http reports only these words), an unsupported
+// scheme, a malformed URL, an invalid method, header or trailer, a refused redirect, a
+// request body that is shorter or longer than declared or cannot be sent again, and every
+// error with a method Permanent() bool that returns true.
 func DefaultRetryPolicy(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return false, ctxErr
@@ -45,10 +40,9 @@ func DefaultRetryPolicy(ctx context.Context, resp *http.Response, err error) (bo
 	return retryableStatus(ctx, resp), nil
 }
 
-// ErrorPropagatedRetryPolicy decides as [DefaultRetryPolicy] does, and gives the
-// reason as an error: that of a status is "unexpected HTTP status 503 Service
-// Unavailable", that of a permanent error the error itself. It becomes the call's
-// when the call gives up.
+// ErrorPropagatedRetryPolicy decides as [DefaultRetryPolicy] does and returns the reason
+// as an error, which becomes the cause of the call's error: for a status "unexpected HTTP
+// status 503 Service Unavailable", for a permanent error the error itself.
 func ErrorPropagatedRetryPolicy(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	retry, policyErr := DefaultRetryPolicy(ctx, resp, err)
 	switch {
@@ -57,17 +51,46 @@ func ErrorPropagatedRetryPolicy(ctx context.Context, resp *http.Response, err er
 	case err != nil && !retry:
 		return false, err
 	case err == nil && retry:
-		return true, statusError(resp)
+		return true, newStatusError(resp)
 	}
 	return retry, nil
 }
 
-func statusError(resp *http.Response) error {
-	status := resp.Status
-	if status == "" {
-		status = strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+// SafeRetryPolicy retries what [DefaultRetryPolicy] retries, but repeats a request that is
+// not idempotent only if
+//
+//   - it was provably not sent (see [Unsent]);
+//   - or it carries an Idempotency-Key (see [Client.IdempotencyKey]), by which the
+//     server recognizes the repetition;
+//   - or the server refused it before acting on it: 429, or 503 with Retry-After, after
+//     no redirect other than 307 and 308.
+//
+// GET, HEAD, OPTIONS, TRACE, PUT and DELETE are idempotent (RFC 9110 §9.2.2). For other
+// requests a status that would be retried is accepted: the call returns that response.
+func SafeRetryPolicy(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	retry, policyErr := DefaultRetryPolicy(ctx, resp, err)
+	if !retry || policyErr != nil {
+		return retry, policyErr
 	}
-	return fmt.Errorf("unexpected HTTP status %s", status)
+	switch {
+	case repeatable(ctx, resp, err):
+		return true, nil
+	case resp == nil:
+		return Unsent(err), nil
+	}
+	return err == nil && refusedBeforeActing(resp), nil
+}
+
+func refusedBeforeActing(resp *http.Response) bool {
+	for req := resp.Request; req != nil && req.Response != nil; req = req.Response.Request {
+		switch req.Response.StatusCode {
+		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		default:
+			return false // a server that redirects a POST to a GET has acted on it
+		}
+	}
+	_, wait := retryAfter(resp)
+	return resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable && wait
 }
 
 func retryableStatus(ctx context.Context, resp *http.Response) bool {
@@ -81,138 +104,40 @@ func retryableStatus(ctx context.Context, resp *http.Response) bool {
 	}
 }
 
+// repeatable reports whether the request of the call is idempotent. The context of a call
+// tells which request that is; without one it depends on what can be seen.
+func repeatable(ctx context.Context, resp *http.Response, err error) bool {
+	if attempt := attemptOf(ctx); attempt != nil {
+		return idempotent(attempt.request)
+	}
+	if resp != nil {
+		return resp.Request != nil && idempotentChain(resp.Request)
+	}
+	outer, ok := err.(*url.Error)
+	return ok && idempotentOp(outer.Op)
+}
+
+// idempotentChain reports whether a request and those that were redirected to it are all
+// idempotent.
+func idempotentChain(req *http.Request) bool {
+	for idempotent(req) {
+		if req.Response == nil || req.Response.Request == nil {
+			return true
+		}
+		req = req.Response.Request
+	}
+	return false
+}
+
 // permanent reports whether the error of an attempt will be the same next time.
 func permanent(resp *http.Response, err error) bool {
-	return refusedRedirect(resp, err) ||
+	var declared interface{ Permanent() bool }
+	return errors.As(err, &declared) && declared.Permanent() ||
+		refusedRedirect(resp, err) ||
 		certificateError(err) ||
 		plainHTTP(err) ||
+		refusedByProxy(err) ||
 		errors.Is(err, ErrBodyLength) ||
 		errors.Is(err, ErrNotReplayable) ||
 		invalidRequest(err)
-}
-
-// refusedRedirect reports whether the error came from http.Client.CheckRedirect,
-// by default after ten redirects. That is the one case in which http.Client
-// returns a response, the redirect, beside its error.
-func refusedRedirect(resp *http.Response, err error) bool {
-	if resp == nil || resp.StatusCode < 300 || resp.StatusCode > 399 {
-		return false
-	}
-	_, fromClient := err.(*url.Error)
-	return fromClient
-}
-
-// certificateError reports whether either side rejected the other's certificate.
-func certificateError(err error) bool {
-	return errorIs[*tls.CertificateVerificationError](err) ||
-		errorIs[x509.UnknownAuthorityError](err) ||
-		errorIs[x509.HostnameError](err) ||
-		errorIs[x509.CertificateInvalidError](err) ||
-		errorIs[x509.ConstraintViolationError](err) ||
-		errorIs[x509.InsecureAlgorithmError](err) ||
-		errorIs[x509.UnhandledCriticalExtension](err) ||
-		errorIs[x509.SystemRootsError](err) ||
-		certificateAlert(err)
-}
-
-// certificateAlert reports whether the peer ended the handshake over a
-// certificate. crypto/tls gives such an alert as a *net.OpError whose Op is
-// "remote error" and whose Err is of an unexported type with the text of the
-// alert, and nothing else, as its text.
-func certificateAlert(err error) bool {
-	var op *net.OpError
-	var alert tls.AlertError
-	var text string
-	switch {
-	case errors.As(err, &alert):
-		text = alert.Error()
-	case errors.As(err, &op) && op.Op == "remote error" && op.Err != nil:
-		text = op.Err.Error()
-	default:
-		return false
-	}
-	for _, alert := range certificateAlerts {
-		if text == alert.Error() {
-			return true
-		}
-	}
-	return false
-}
-
-// The alerts of RFC 8446 §6.2 that speak of a certificate.
-var certificateAlerts = [...]tls.AlertError{
-	42,  // bad_certificate
-	43,  // unsupported_certificate
-	44,  // certificate_revoked
-	45,  // certificate_expired
-	46,  // certificate_unknown
-	48,  // unknown_ca
-	113, // bad_certificate_status_response
-	116, // certificate_required
-}
-
-// plainHTTP reports whether an HTTP server answered a TLS handshake. http.Client
-// says so with ErrSchemeMismatch, the transport below it with the record.
-func plainHTTP(err error) bool {
-	var record tls.RecordHeaderError
-	return errors.Is(err, http.ErrSchemeMismatch) ||
-		errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/"
-}
-
-// invalidRequest reports whether net/http refused to send the request as it is.
-// Where net/http gives such an error a type, that decides. Most have none and
-// are known by how their text begins; only innermost errors are looked at,
-// whose beginning is always net/http's own words and never a piece of a URL.
-func invalidRequest(err error) bool {
-	var addr *net.AddrError
-	if errorIs[url.InvalidHostError](err) || errorIs[url.EscapeError](err) ||
-		errors.As(err, &addr) && addr.Err == "invalid port" {
-		return true
-	}
-	return saysInvalid(err)
-}
-
-func saysInvalid(err error) bool {
-	if parse, ok := err.(*url.Error); ok && parse.Op == "parse" {
-		return true
-	}
-	switch outer := err.(type) {
-	case interface{ Unwrap() error }:
-		if inner := outer.Unwrap(); inner != nil {
-			return saysInvalid(inner)
-		}
-	case interface{ Unwrap() []error }:
-		return slices.ContainsFunc(outer.Unwrap(), saysInvalid)
-	}
-	text := err.Error()
-	if strings.HasPrefix(text, "stopped after ") && strings.HasSuffix(text, " redirects") {
-		return true
-	}
-	for _, words := range invalidRequestWords {
-		if strings.HasPrefix(text, words) {
-			return true
-		}
-	}
-	return false
-}
-
-var invalidRequestWords = [...]string{
-	"unsupported protocol scheme",
-	"net/http: invalid method",
-	"net/http: invalid header",
-	"net/http: invalid trailer",
-	"net/http: nil Request.Header",
-	"http: nil Request.",
-	"http: Request.RequestURI can't be set",
-	"http: no Host in request URL",
-	"http: ContentLength=", // … with Body length …
-	"http: Request.ContentLength=",
-	"http2: request body larger than specified content length",
-	"failed to parse Location header", // of a redirect
-}
-
-// errorIs reports whether err wraps an error of type E.
-func errorIs[E error](err error) bool {
-	var target E
-	return errors.As(err, &target)
 }

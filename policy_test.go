@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Spec 2, DefaultRetryPolicy. Spec 4, 408.
+// docs/spec.md, 2.15 and 4.16: DefaultRetryPolicy by status.
 func TestDefaultRetryPolicyByStatus(t *testing.T) {
 	for status, want := range map[int]bool{
 		0: true, 429: true, 500: true, 501: false, 502: true, 503: true, 504: true, 505: true, 599: true, 600: true, 999: true,
@@ -38,7 +38,7 @@ func TestDefaultRetryPolicyByStatus(t *testing.T) {
 	}
 }
 
-// Spec 2, ErrorPropagatedRetryPolicy.
+// docs/spec.md, 2.16: ErrorPropagatedRetryPolicy returns the reason.
 func TestErrorPropagatedRetryPolicyGivesTheReason(t *testing.T) {
 	_, err := ErrorPropagatedRetryPolicy(t.Context(), &http.Response{StatusCode: 503, Status: "503 Service Unavailable"}, nil)
 	assert.EqualError(t, err, "unexpected HTTP status 503 Service Unavailable")
@@ -60,7 +60,7 @@ func TestErrorPropagatedRetryPolicyGivesTheReason(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-// Spec 4, 408.
+// docs/spec.md, 4.16: a 408 is retried if the request is idempotent.
 func TestRequestTimeoutIsRetriedWhenTheRequestIsIdempotent(t *testing.T) {
 	for method, want := range map[string]bool{
 		"": true, "GET": true, "HEAD": true, "OPTIONS": true, "TRACE": true, "PUT": true, "DELETE": true,
@@ -82,7 +82,7 @@ func TestRequestTimeoutIsRetriedWhenTheRequestIsIdempotent(t *testing.T) {
 	assert.False(t, retry, "of an unknown request")
 }
 
-// Spec 2, permanent errors.
+// docs/spec.md, 2.20: permanent errors.
 func TestErrorsThatAreNotRetried(t *testing.T) {
 	remote := func(alert tls.AlertError) error {
 		return &net.OpError{Op: "remote error", Err: errors.New(alert.Error())}
@@ -130,7 +130,7 @@ func TestErrorsThatAreNotRetried(t *testing.T) {
 	}
 }
 
-// Spec 2, permanent errors: those that net/http makes itself, by its real words.
+// docs/spec.md, 2.20: permanent errors that net/http returns.
 func TestRequestsThatNetHTTPRefusesAreSentOnce(t *testing.T) {
 	for name, spoil := range map[string]func(*http.Request){
 		"unsupported scheme":   func(r *http.Request) { r.URL.Scheme = "gopher" },
@@ -161,15 +161,7 @@ func TestRequestsThatNetHTTPRefusesAreSentOnce(t *testing.T) {
 	}
 }
 
-// listen accepts connections and says nothing.
-func listen(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
-	return l.Addr().String()
-}
-
-// Spec 2, permanent errors: too many redirects, and a redirect that CheckRedirect refuses.
+// docs/spec.md, 2.20: too many redirects, and a redirect that CheckRedirect refuses.
 func TestRefusedRedirectsAreNotRetried(t *testing.T) {
 	attempts := 0
 	transport := roundTripFunc(func(req *http.Request) (*http.Response, error) {
@@ -202,7 +194,7 @@ func TestRefusedRedirectsAreNotRetried(t *testing.T) {
 }
 
 func TestMatchedWordsCannotComeFromTheURL(t *testing.T) {
-	for _, words := range invalidRequestWords {
+	for _, words := range invalidRequestTexts {
 		attempts := 0
 		client := &Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
 			attempts++
@@ -214,7 +206,8 @@ func TestMatchedWordsCannotComeFromTheURL(t *testing.T) {
 	}
 }
 
-// Spec 2, permanent errors, as a policy that is called by others gets them.
+// docs/spec.md, 2.20: DefaultRetryPolicy called with a plain context, as another package
+// calls it.
 func TestDefaultRetryPolicyByErrorAlone(t *testing.T) {
 	_, portErr := (&http.Client{}).Get("http://host:99999/")
 	require.Error(t, portErr)
@@ -236,5 +229,156 @@ func TestDefaultRetryPolicyByErrorAlone(t *testing.T) {
 	} {
 		retry, _ := DefaultRetryPolicy(t.Context(), nil, err)
 		assert.True(t, retry, err)
+	}
+}
+
+// docs/spec.md, 6.4, 6.5 and 6.7: which statuses SafeRetryPolicy retries, with and
+// without a key.
+func TestSafeRetryPolicyByStatus(t *testing.T) {
+	retryAfter := []string{"Retry-After", "0"}
+	for _, tc := range []struct {
+		status                int
+		header                []string
+		get, post, postWithID bool
+	}{
+		{status: 200},
+		{status: 400},
+		{status: 501},
+		{status: 408, get: true, postWithID: true},
+		{status: 408, header: retryAfter, get: true, postWithID: true},
+		{status: 429, get: true, post: true, postWithID: true},
+		{status: 429, header: retryAfter, get: true, post: true, postWithID: true},
+		{status: 500, get: true, postWithID: true},
+		{status: 500, header: retryAfter, get: true, postWithID: true},
+		{status: 502, get: true, postWithID: true},
+		{status: 503, get: true, postWithID: true},
+		{status: 503, header: retryAfter, get: true, post: true, postWithID: true},
+		{status: 504, header: retryAfter, get: true, postWithID: true},
+		{status: 999, header: retryAfter, get: true, postWithID: true},
+	} {
+		for _, method := range []string{"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH", "CONNECT", "LOCK", "post"} {
+			for key, header := range map[string]http.Header{
+				"":      {},
+				"key":   {"Idempotency-Key": {"1"}},
+				"X-key": {"X-Idempotency-Key": {"1"}},
+			} {
+				want := tc.post
+				switch method {
+				case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+					want = tc.get
+				default:
+					if key != "" {
+						want = tc.postWithID
+					}
+				}
+				client, sent := scripted(status(tc.status, tc.header...))
+				client.CheckRetry, client.RetryMax = SafeRetryPolicy, 1
+				req, err := NewRequest(method, "http://host/", nil)
+				require.NoError(t, err)
+				req.Header = header
+				attempts := 1
+				if want {
+					attempts = 2
+				}
+				client.Do(req)
+				assert.Len(t, sent.seen, attempts, "Do: %s, %d %v, %s", method, tc.status, tc.header, key)
+				sent.seen = nil
+				(&RoundTripper{Client: client}).RoundTrip(req.Request)
+				assert.Len(t, sent.seen, attempts, "RoundTripper: %s, %d %v, %s", method, tc.status, tc.header, key)
+			}
+		}
+	}
+}
+
+// docs/spec.md, 6.5: the call returns a status that is not retried, with its body.
+func TestResponseThatSafeRetryPolicyDoesNotRetryIsReturned(t *testing.T) {
+	client, sent := scripted(status(500))
+	client.CheckRetry = SafeRetryPolicy
+	resp, err := client.Post("http://host/", "", content)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "body of a 500", string(body))
+	assert.Len(t, sent.seen, 1)
+}
+
+// docs/spec.md, 6.1: idempotent requests are retried as DefaultRetryPolicy does.
+func TestSafeRetryPolicyRetriesIdempotentRequests(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST+key"} {
+		method, keyed := strings.CutSuffix(method, "+key")
+		client, sent := scripted(failure(errReset), status(500), status(200))
+		client.CheckRetry = SafeRetryPolicy
+		req, err := NewRequest(method, "http://host/", nil)
+		require.NoError(t, err)
+		if keyed {
+			req.Header.Set("Idempotency-Key", "1")
+		}
+		_, err = client.Do(req)
+		require.NoError(t, err, method)
+		assert.Len(t, sent.seen, 3, method)
+		sent.seen = nil
+		_, err = client.StandardClient().Do(req.Request)
+		require.NoError(t, err, method)
+		assert.Len(t, sent.seen, 3, method)
+	}
+	// What DefaultRetryPolicy does not retry is not retried here either.
+	client, sent := scripted(failure(ErrBodyLength))
+	client.CheckRetry = SafeRetryPolicy
+	_, err := client.Get("http://host/")
+	require.Error(t, err)
+	assert.Len(t, sent.seen, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	retry, err := SafeRetryPolicy(ctx, nil, errRefused)
+	assert.False(t, retry)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// docs/spec.md, 6.6: a request that was redirected was sent.
+func TestRedirectedPostIsNotRepeatedFromItsStart(t *testing.T) {
+	type steps = []func(*http.Request) (*http.Response, error)
+	later := status(503, "Retry-After", "0")
+	for _, tc := range []struct {
+		name     string
+		code     int
+		then     steps // of /2
+		do       []string
+		standard []string // where each hop is a call of its own
+	}{
+		{name: "see other, refused", code: 303, then: steps{failure(errRefused), status(200)},
+			do: []string{"POST /1", "GET /2"}, standard: []string{"POST /1", "GET /2", "GET /2"}},
+		{name: "see other, reset", code: 303, then: steps{failure(errReset), status(200)},
+			do: []string{"POST /1", "GET /2"}, standard: []string{"POST /1", "GET /2", "GET /2"}},
+		{name: "see other, 503", code: 303, then: steps{later, status(200)},
+			do: []string{"POST /1", "GET /2"}, standard: []string{"POST /1", "GET /2", "GET /2"}},
+		{name: "found, 429", code: 302, then: steps{status(429), status(200)},
+			do: []string{"POST /1", "GET /2"}, standard: []string{"POST /1", "GET /2", "GET /2"}},
+		{name: "temporary, refused", code: 307, then: steps{failure(errRefused), status(200)},
+			do: []string{"POST /1", "POST /2"}, standard: []string{"POST /1", "POST /2", "POST /2"}},
+		{name: "temporary, reset", code: 307, then: steps{failure(errReset), status(200)},
+			do: []string{"POST /1", "POST /2"}, standard: []string{"POST /1", "POST /2"}},
+		{name: "permanent, 503 with Retry-After", code: 308, then: steps{later, status(200)},
+			do: []string{"POST /1", "POST /2", "POST /1", "POST /2"}, standard: []string{"POST /1", "POST /2", "POST /2"}},
+		{name: "temporary, 500", code: 307, then: steps{status(500), status(200)},
+			do: []string{"POST /1", "POST /2"}, standard: []string{"POST /1", "POST /2"}},
+	} {
+		for _, way := range []string{"Do", "StandardClient"} {
+			t.Run(tc.name+"/"+way, func(t *testing.T) {
+				transport := &hops{responses: map[string]steps{"/1": {redirect(tc.code, "/2")}, "/2": tc.then}}
+				client, unsent := watched(transport)
+				_, err := posts[way](client, "http://host/1", http.Header{})
+				want := tc.do
+				if way == "StandardClient" {
+					want = tc.standard
+				}
+				assert.Equal(t, want, transport.seen)
+				if err != nil {
+					assert.False(t, (*unsent)[0] && way == "Do", "the first hop got a response")
+					if way == "Do" {
+						assert.False(t, Unsent(err))
+					}
+				}
+			})
+		}
 	}
 }

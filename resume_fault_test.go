@@ -203,9 +203,8 @@ func serveCuts(t *testing.T, c *cutter, http2 bool) (*Client, string, *countingL
 	return client, server.URL, listener
 }
 
-// Resumed downloads, proof: an object comes whole and right though the connection is cut
-// at random places, and next to nothing is sent twice. RESUME_SEED=… gives the places of
-// an earlier run.
+// docs/spec.md, section 8: an object is downloaded whole although the connection is cut
+// at random places, and few bytes are sent twice. RESUME_SEED=… repeats a run.
 func TestDownloadSurvivesCutsAtRandomPlaces(t *testing.T) {
 	const mib = 1 << 20
 	for name, tc := range map[string]struct {
@@ -258,8 +257,8 @@ func TestDownloadSurvivesCutsAtRandomPlaces(t *testing.T) {
 	}
 }
 
-// Resumed downloads, proof: an object that is replaced midway is an error of its own
-// kind, and what was read is the beginning of the first.
+// docs/spec.md, 8.7: the download of an object that is replaced fails with
+// ErrRepresentationChanged, and the bytes read are the start of the first version.
 func TestDownloadOfAnObjectThatIsReplacedMidway(t *testing.T) {
 	const size = 16 << 20
 	for _, http2 := range []bool{false, true} {

@@ -1,20 +1,28 @@
 package retryablehttp
 
-import "net/http"
+import (
+	"net/http"
+	"sync"
+)
 
-// RoundTripper is an [http.RoundTripper] that retries. It goes into the Transport
-// of an [http.Client], whose redirects, cookies and Timeout work as ever; the
-// Timeout then bounds a hop with all its attempts.
+// RoundTripper is an [http.RoundTripper] that retries. It goes into the Transport of an
+// [http.Client], whose redirects, cookies and Timeout work as before:
 //
-// Each hop is a call of Client, made on the transport of Client.HTTPClient and with
-// Client.HTTPClient.Timeout as a limit on each attempt. The request is not
-// modified. A body with a GetBody, as [http.NewRequest] sets it for the usual
-// readers, is not read ahead; one without is streamed, and kept to be sent again as far
-// as Client.ReplayMax allows. RoundTrip returns a response or an error, never both.
+//	existing.Transport = &retryablehttp.RoundTripper{Base: existing.Transport}
+//
+// Each hop of a redirect is a call of Client. The Timeout of the http.Client limits all
+// hops and attempts together; Client.HTTPClient.Timeout limits each attempt, up to the end
+// of its response body. The request is not modified. A body is sent as [FromRequest]
+// says. RoundTrip returns a response or an error, never both. It may be used by any
+// number of goroutines.
 type RoundTripper struct {
-	// Client makes the calls. Nil means a shared one with the settings of
-	// NewClient.
+	// Client makes the calls. If it is nil, the first use sets it to NewClient().
 	Client *Client
+
+	// Base sends the attempts. Nil means the transport of Client.HTTPClient.
+	Base http.RoundTripper
+
+	once sync.Once
 }
 
 var _ http.RoundTripper = (*RoundTripper)(nil)
@@ -24,30 +32,35 @@ func (rt *RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req == nil {
 		return nil, errNilRequest
 	}
-	call := call{client: rt.client(), origin: req}
-	if ours, ok := req.Body.(interface{ take() bool }); ok { // a Request's
-		call.spent = !ours.take()
-	}
-	if oneShot(req) {
-		call.stream = newStream(req.Body, req.ContentLength)
-	}
+	call := call{client: rt.client(), base: rt.Base, req: req, body: bodyOf(req)}
 	resp, err := call.do()
-	if err != nil && resp != nil { // by an ErrorHandler
-		resp.Body.Close()
-		resp = nil
+	if err == nil {
+		return resp, nil
 	}
-	return resp, call.bare(err)
+	if resp != nil { // from an ErrorHandler
+		resp.Body.Close()
+	}
+	if req.URL != nil {
+		err = withoutURL(err, call.client.redact(req.URL))
+	}
+	return nil, err
 }
 
-// CloseIdleConnections closes the idle connections of the Client. It is what
-// [http.Client.CloseIdleConnections] calls.
+// CloseIdleConnections closes the idle connections of Base or, if that is nil, of
+// Client. [http.Client.CloseIdleConnections] calls it.
 func (rt *RoundTripper) CloseIdleConnections() {
+	if rt.Base != nil {
+		(&http.Client{Transport: rt.Base}).CloseIdleConnections()
+		return
+	}
 	rt.client().CloseIdleConnections()
 }
 
 func (rt *RoundTripper) client() *Client {
-	if rt.Client == nil {
-		return defaultClient
-	}
+	rt.once.Do(func() {
+		if rt.Client == nil {
+			rt.Client = NewClient()
+		}
+	})
 	return rt.Client
 }

@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
+	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Spec 4, StandardClient and RoundTripper: one *url.Error layer, no repeated text.
+// docs/spec.md, 4.13: one *url.Error layer, and no text twice.
 func TestRoundTripperErrorsAreWrappedOnce(t *testing.T) {
 	client, _ := scripted(failure(errLost))
 	_, err := client.StandardClient().Get("http://host/path")
@@ -33,7 +36,7 @@ func TestRoundTripperErrorsAreWrappedOnce(t *testing.T) {
 	assert.Equal(t, "http://host/path", giveUp.URL)
 }
 
-// Spec 4, StandardClient: CheckRedirect, Jar and Timeout work, hop by hop.
+// docs/spec.md, 4.13: CheckRedirect, Jar and Timeout work, hop by hop.
 func TestStandardClientBehavesAsAnHTTPClient(t *testing.T) {
 	var hops []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -83,8 +86,8 @@ func cookieValue(c *http.Cookie) string {
 	return c.Value
 }
 
-// Spec 4, RoundTripper: the Timeout of the http.Client around it is the call's deadline,
-// that of Client.HTTPClient is each attempt's.
+// docs/spec.md, 4.14: the Timeout of the http.Client around a RoundTripper is the
+// deadline of the call, the Timeout of Client.HTTPClient limits each attempt.
 func TestTimeoutsOfTheClientsAroundAndBelow(t *testing.T) {
 	stall := func(req *http.Request) (*http.Response, error) {
 		<-req.Context().Done()
@@ -136,7 +139,8 @@ func TestTimeoutsOfTheClientsAroundAndBelow(t *testing.T) {
 	})
 }
 
-// Spec 4, RoundTripper: redirects and cookies are left to the http.Client around it.
+// docs/spec.md, 4.14: a RoundTripper leaves redirects and cookies to the http.Client
+// around it.
 func TestBareRoundTripperDoesNotFollowRedirects(t *testing.T) {
 	client, sent := scripted(status(302, "Location", "/next", "Set-Cookie", "a=b"))
 	jar, err := cookiejar.New(nil)
@@ -149,7 +153,7 @@ func TestBareRoundTripperDoesNotFollowRedirects(t *testing.T) {
 	assert.Empty(t, jar.Cookies(sent.seen[0].URL))
 }
 
-// Spec 4, RoundTripper: never a response together with an error.
+// docs/spec.md, 4.14: never a response together with an error.
 func TestRoundTripperClosesTheResponseItDoesNotReturn(t *testing.T) {
 	body := &closeCounter{Reader: strings.NewReader("x")}
 	client, _ := scripted(func(req *http.Request) (*http.Response, error) {
@@ -178,7 +182,7 @@ func TestRoundTripperClosesTheResponseItDoesNotReturn(t *testing.T) {
 	assert.Equal(t, 1, body.closed)
 }
 
-// Spec 4, RoundTripper: CloseIdleConnections reaches the pool. Spec 1, a nil Client.
+// docs/spec.md, 4.14: CloseIdleConnections reaches the pool, also if Client is nil.
 func TestCloseIdleConnectionsReachesThePool(t *testing.T) {
 	var open atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -206,7 +210,7 @@ func TestCloseIdleConnectionsReachesThePool(t *testing.T) {
 	}
 }
 
-// The response of a call belongs to the request that it was asked for.
+// The Request of a response is the one that it is for.
 func TestResponseCarriesItsRequest(t *testing.T) {
 	client, _ := scripted(func(req *http.Request) (*http.Response, error) {
 		resp := respond(req, 200, "")
@@ -220,8 +224,8 @@ func TestResponseCarriesItsRequest(t *testing.T) {
 	assert.NotNil(t, resp.Body)
 }
 
-// Spec 4, RoundTripper: a policy, OnAttempt and an ErrorHandler are told what they are told
-// of a Client's attempt, a *url.Error; the caller gets one such layer.
+// docs/spec.md, 4.14: the policy, OnAttempt and the ErrorHandler of a RoundTripper get a
+// *url.Error, as those of Client.Do; the error of the call has one such layer.
 func TestRoundTripperTellsThePolicyAURLError(t *testing.T) {
 	for way, send := range sends {
 		client, sent := scripted(failure(errLost))
@@ -242,7 +246,7 @@ func TestRoundTripperTellsThePolicyAURLError(t *testing.T) {
 		require.ErrorIs(t, err, errLost)
 		assert.Len(t, sent.seen, 1)
 		want := map[string]string{
-			"Do":             `GET http://host/path giving up after 1 attempt(s): Get "http://host/path": connection lost`,
+			"Do":             `GET http://host/path giving up after 1 attempt(s): connection lost`,
 			"RoundTripper":   "giving up after 1 attempt(s): connection lost",
 			"StandardClient": `Get "http://host/path": giving up after 1 attempt(s): connection lost`,
 		}
@@ -265,4 +269,188 @@ func TestRoundTripperTellsThePolicyAURLError(t *testing.T) {
 	client.PrepareRetry = func(*http.Request) error { return &url.Error{Op: "Get", URL: "http://tokens/", Err: errLost} }
 	err := sends["RoundTripper"](client, mustRequest(t, "http://host/path"))
 	assert.ErrorContains(t, err, "http://tokens/", "of another request")
+}
+
+// docs/spec.md, 4.23: PassthroughErrorHandler returns a response or an error, and both
+// only if a callback has failed, so that a caller who returns on an error leaks no body.
+func TestPassthroughErrorHandlerReturnsOneOfThem(t *testing.T) {
+	one := []byte("x")
+	for name, tc := range map[string]struct {
+		set  func(*Client)
+		body any
+	}{
+		"Retry-After":     {func(c *Client) { c.Backoff = DefaultBackoff }, one},
+		"MaxElapsedTime":  {func(c *Client) { c.MaxElapsedTime = time.Minute; c.RetryAfterMax = -1; c.Backoff = DefaultBackoff }, one},
+		"retries used up": {func(c *Client) { c.RetryMax = 0 }, one},
+		"not replayable":  {func(c *Client) { c.ReplayMax = -1 }, plainReader{strings.NewReader(content)}},
+		"body fails":      {func(*Client) {}, failsOnRetry()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, _ := scripted(status(429, "Retry-After", "3600"))
+			client.ErrorHandler = PassthroughErrorHandler
+			tc.set(client)
+			resp, err := client.Post("http://host/", "", tc.body)
+			require.NoError(t, err)
+			assert.Equal(t, 429, resp.StatusCode)
+			data, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			assert.Equal(t, "body of a 429", string(data))
+		})
+	}
+	t.Run("deadline", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		client, _ := scripted(status(429, "Retry-After", "200"))
+		client.ErrorHandler, client.Backoff = PassthroughErrorHandler, DefaultBackoff
+		resp, err := (&RoundTripper{Client: client}).RoundTrip(mustRequest(t, "http://host/").WithContext(ctx))
+		require.NoError(t, err)
+		assert.Equal(t, 429, resp.StatusCode)
+	})
+	t.Run("cancel", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		client, _ := scripted(status(503))
+		client.ErrorHandler = PassthroughErrorHandler
+		client.Backoff = func(time.Duration, time.Duration, int, *http.Response) time.Duration { cancel(); return time.Hour }
+		req, err := NewRequestWithContext(ctx, "GET", "http://host/", nil)
+		require.NoError(t, err)
+		resp, err := client.Do(req)
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Nil(t, resp)
+	})
+	t.Run("the policy's own error comes beside the response", func(t *testing.T) {
+		client, _ := scripted(status(503))
+		client.ErrorHandler, client.CheckRetry = PassthroughErrorHandler, ErrorPropagatedRetryPolicy
+		resp, err := client.Get("http://host/")
+		assert.EqualError(t, err, "unexpected HTTP status 503 Service Unavailable")
+		assert.Equal(t, 503, resp.StatusCode)
+	})
+	t.Run("no connection leaks", func(t *testing.T) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "3600")
+			w.WriteHeader(429)
+			io.WriteString(w, "slow down")
+		}))
+		defer server.Close()
+		var open atomic.Int32
+		rt := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			open.Add(1)
+			return noticedConn{conn, func() { open.Add(-1) }}, err
+		}}
+		client := NewClient()
+		client.HTTPClient.Transport, client.ErrorHandler = rt, PassthroughErrorHandler
+		for range 100 {
+			resp, err := client.Get(server.URL)
+			require.NoError(t, err)
+			resp.Body.Close()
+		}
+		client.CloseIdleConnections()
+		require.Eventually(t, func() bool { return open.Load() == 0 }, 10*time.Second, time.Millisecond)
+
+		proxy := httptest.NewServer(&httputil.ReverseProxy{
+			Rewrite: func(r *httputil.ProxyRequest) {
+				r.Out.URL.Scheme, r.Out.URL.Host = "http", strings.TrimPrefix(server.URL, "http://")
+			},
+			Transport: &RoundTripper{Client: client},
+		})
+		defer proxy.Close()
+		resp, err := http.Get(proxy.URL)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		data, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, 429, resp.StatusCode)
+		assert.Equal(t, "slow down", string(data))
+		client.CloseIdleConnections()
+	})
+}
+
+func failsOnRetry() ReaderFunc {
+	opened := 0
+	return func() (io.Reader, error) {
+		if opened++; opened > 1 {
+			return nil, errLost
+		}
+		return strings.NewReader(content), nil
+	}
+}
+
+// docs/spec.md, 3.13: a file that is the Body of an http.Request is sent by sections at
+// every attempt, and closed once.
+func TestFileOfAStandardRequestIsRetriedAtAnySize(t *testing.T) {
+	for way, send := range sends {
+		for kind, open := range map[string]func(*closedFile) io.Reader{
+			"*os.File":                          func(f *closedFile) io.Reader { return f.File },
+			"io.ReaderAt and io.Seeker":         func(f *closedFile) io.Reader { return f },
+			"without Close, by http.NewRequest": func(f *closedFile) io.Reader { return io.NewSectionReader(f, 0, int64(len(content))) },
+		} {
+			t.Run(kind+"/"+way, func(t *testing.T) {
+				file := &closedFile{File: tempFile(t, content)}
+				client, sent := scripted(status(503), failure(errLost), status(200))
+				client.ReplayMax = 5
+				req, err := http.NewRequest("POST", "http://host/", open(file))
+				require.NoError(t, err)
+				require.NoError(t, send(client, req))
+				assert.Equal(t, []string{content, content, content}, sent.bodies)
+				for _, r := range sent.seen {
+					assert.Zero(t, r.ContentLength, "what net/http would put on the wire")
+				}
+				switch kind {
+				case "*os.File":
+					_, err := file.Stat()
+					assert.ErrorIs(t, err, os.ErrClosed)
+				case "io.ReaderAt and io.Seeker":
+					assert.Equal(t, 1, file.closes)
+				}
+			})
+		}
+	}
+}
+
+type closedFile struct {
+	*os.File
+	closes int
+}
+
+func (f *closedFile) Close() error {
+	f.closes++
+	return f.File.Close()
+}
+
+// docs/spec.md, 4.14: a RoundTripper with a Base sends through it and cannot call itself.
+func TestRoundTripperBase(t *testing.T) {
+	client, sent := scripted(status(503), status(200))
+	existing := &http.Client{Transport: sent}
+	client.HTTPClient = existing
+	existing.Transport = &RoundTripper{Client: client, Base: existing.Transport}
+	resp, err := existing.Get("http://host/")
+	require.NoError(t, err)
+	assert.Equal(t, 200, resp.StatusCode)
+	assert.Len(t, sent.seen, 2)
+
+	_, sent = scripted(status(200))
+	rt := &RoundTripper{Base: sent}
+	resp, err = rt.RoundTrip(mustRequest(t, "http://host/"))
+	require.NoError(t, err)
+	assert.Equal(t, 200, resp.StatusCode)
+	assert.Equal(t, 4, rt.Client.RetryMax, "a client of NewClient")
+}
+
+// docs/spec.md, 4.14: the first use sets a nil Client, once.
+func TestRoundTripperWithoutAClient(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	rt := &RoundTripper{}
+	var calls sync.WaitGroup
+	for range 4 {
+		calls.Go(func() {
+			resp, err := (&http.Client{Transport: rt}).Get(server.URL)
+			if assert.NoError(t, err) {
+				resp.Body.Close()
+			}
+		})
+	}
+	calls.Wait()
+	require.NotNil(t, rt.Client)
+	rt.CloseIdleConnections()
 }

@@ -1,164 +1,100 @@
 package retryablehttp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"reflect"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// ErrNotReplayable is matched by the error of a call that would have been retried, had
-// more of its one-shot body not been read than [Client.ReplayMax] lets it keep.
+// ErrNotReplayable is matched by the error of a call that could not be retried because
+// more of its body had been read than [Client.ReplayMax] allows to keep.
 var ErrNotReplayable = errors.New("request body cannot be sent again")
 
-// defaultReplayMax is what Client.ReplayMax means by 0.
-const defaultReplayMax = 1 << 20
+const (
+	// readAheadMax is how much of a stream is read before the first attempt, so that a
+	// short one has a Content-Length.
+	readAheadMax = 1 << 20
 
-// A stream is a request body that can be read only once. What has been read of it is
-// kept, as long as that is not more than max, so that the next attempt can send it
-// again and go on from there.
-//
-// The readers of successive attempts share the source, and those of an attempt that is
-// over have no say. Within an attempt there may be several, when a hook looks at the
-// body before it is sent, or a redirect sends it again: the last one to have started
-// reads on, and opening another shuts it off. A read that is still under way then is not
-// lost: its bytes are kept for the next.
+	// readAheadPatience is how long reading ahead waits for a source that has nothing to
+	// give: its writer may be waiting for the server's reaction.
+	readAheadPatience = 200 * time.Millisecond
+)
+
+// stream is a request body that the caller has given as an open reader. It is read under
+// one lock and kept as it is read, so that each attempt has a reader that begins at its
+// start. It is closed once, when the call is over and no attempt reads it.
 type stream struct {
-	source *measuredBody
+	source  io.ReadCloser
+	section *io.SectionReader // source, if it can be read at any offset: nothing is kept
 
-	turn sync.Mutex // held to read from source
+	turn turn // held to read source
 
-	mu      sync.Mutex // guards the rest; never held while reading or closing source
-	max     int64
+	mu      sync.Mutex // guards the rest; not held while source is read or closed
+	max     int64      // how much may be kept
 	kept    chunks
-	read    int64       // from source, so far
-	lost    bool        // an attempt has taken more than may be kept
-	end     error       // why there is no more to read: io.EOF or a failure
-	attempt int         // whose readers have a say
-	open    int         // readers of the attempt that are not closed
-	active  *streamBody // the last of them to have started reading
-	over    bool        // the call is; a reader may still be sending
-	closed  bool        // source is, or is about to be
+	read    int64         // bytes read from source
+	end     error         // why source has no more: io.EOF or a failure
+	sole    *streamReader // the one reader that can go on, once nothing is kept
+	attempt int           // whose readers may read
+	readers int           // of that attempt, which are not closed
+	reading int           // reads of source that are under way; more than one only of sections
+	over    bool          // the call is; a reader may still be sending
+	closed  bool          // source is, or is about to be
+	unwatch func() bool   // ends what watch began, nil if there is nothing
 }
 
-// newStream makes a stream of a body whose declared length is 0 if it is unknown.
-func newStream(body io.ReadCloser, length int64) *stream {
-	if length <= 0 {
-		length = -1
-	}
-	return &stream{source: &measuredBody{source: body, length: length}}
+func newStream(body io.ReadCloser) *stream {
+	return &stream{source: body, section: sectionOf(withoutNopCloser(body)), turn: make(turn, 1)}
 }
 
-// oneShot reports whether r has a body that can be sent only once: there is no GetBody,
-// or that of a request that was made without a body and was given one since.
-func oneShot(r *http.Request) bool {
-	return r.Body != nil && r.Body != http.NoBody &&
-		(r.GetBody == nil || reflect.ValueOf(r.GetBody).Pointer() == noBodyFunc)
-}
-
-var noBodyFunc = reflect.ValueOf(noBody).Pointer()
-
-// allow lets maxKept bytes be kept, unless more were allowed before.
-func (s *stream) allow(maxKept int64) {
+// keep allows n bytes to be kept, unless more were allowed before.
+func (s *stream) keep(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.max = max(s.max, maxKept)
+	s.max = max(s.max, n)
 }
 
-// attach gives a copy of r that has the stream as its body.
-func (s *stream) attach(r *http.Request) *http.Request {
+// newReader returns a reader of the whole body. It serves as GetBody.
+func (s *stream) newReader() (io.ReadCloser, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	copied := *r
-	copied.Body, copied.GetBody = &lazyBody{getBody: s.reader}, s.reader
-	if s.end == io.EOF && len(r.Trailer) == 0 { // trailers go out in chunks only
-		if copied.ContentLength = s.read; s.read == 0 {
-			copied.Body, copied.GetBody = http.NoBody, noBody
-		}
-	}
-	return &copied
-}
-
-// readAhead reads as much as may be kept, so that a body that is no longer is known
-// whole. When ctx is done it stops waiting for a source that has nothing to give.
-func (s *stream) readAhead(ctx context.Context) error {
-	body, err := s.reader()
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	body.(*streamBody).ahead = true
-	if ctx.Done() == nil {
-		return s.fill(body)
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.fill(body) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// fill reads until no more may be kept, and then one byte besides, which shows whether
-// that was all.
-func (s *stream) fill(body io.Reader) error {
-	buf := make([]byte, 16<<10)
-	for probed := false; !probed; {
-		s.mu.Lock()
-		most, room, end := s.max, s.max-s.read, s.end
-		s.mu.Unlock()
-		if end != nil && end != io.EOF {
-			return end
-		}
-		if end == io.EOF || most == 0 {
-			return nil
-		}
-		if probed = room <= 0; probed {
-			room = 1
-		}
-		if _, err := body.Read(buf[:min(room, int64(len(buf)))]); err == errSuperseded {
-			return err
-		}
-	}
-	return nil
-}
-
-// reader gives a reader of the whole body. It is a bodyFunc.
-func (s *stream) reader() (io.ReadCloser, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lost || s.closed && s.end == nil {
+	switch {
+	case s.sole != nil, s.closed && s.end == nil:
 		return nil, s.gone()
+	case s.section == nil && s.end == io.EOF && len(s.kept) <= 1:
+		// Short and complete: net/http sends it in one write with the header.
+		return io.NopCloser(bytes.NewReader(s.kept.first())), nil
 	}
-	s.active = nil
-	s.open++
-	return &streamBody{stream: s, attempt: s.attempt}, nil
+	s.readers++
+	r := &streamReader{stream: s, attempt: s.attempt}
+	if s.section != nil {
+		r.section = io.NewSectionReader(s.section.Outer())
+	}
+	return r, nil
 }
 
 func (s *stream) gone() error {
 	return fmt.Errorf("%w: %d bytes of it have been read", ErrNotReplayable, s.read)
 }
 
-// hold shuts all readers off, before a retry, and reports whether there can be one.
-func (s *stream) hold() bool {
+// nextAttempt ends the readers of earlier attempts and reports whether the body can be
+// sent again.
+func (s *stream) nextAttempt() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.shutOff()
-	return !s.lost
-}
-
-func (s *stream) shutOff() {
 	s.attempt++
-	s.open, s.active = 0, nil
+	s.readers = 0
+	return s.sole == nil
 }
 
-// failure is the error that the source has given, which it will give to every attempt.
-func (s *stream) failure() error {
+// sourceErr returns the error of source, which every attempt would meet again.
+func (s *stream) sourceErr() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.end == io.EOF {
@@ -167,176 +103,237 @@ func (s *stream) failure() error {
 	return s.end
 }
 
-// finish ends the call. One that is answered early may still be sending; otherwise
-// nobody reads on.
-func (s *stream) finish(answered bool) {
+// complete returns the length of the body if it has been read to its end.
+func (s *stream) complete() (length int64, ok bool) {
 	s.mu.Lock()
-	s.over = true
-	if !answered {
-		s.shutOff()
-	}
-	unread := s.open == 0
-	s.mu.Unlock()
-	if unread {
-		s.close()
-	}
+	defer s.mu.Unlock()
+	return s.read, s.end == io.EOF
 }
 
-func (s *stream) close() error {
+// finish ends the call. If it was answered, its transport may still be sending and closes
+// the source when it is through. Otherwise the source is closed: at once if interrupt is
+// set, else after a read that is under way.
+func (s *stream) finish(answered, interrupt bool) {
+	if !answered {
+		s.nextAttempt()
+	}
 	s.mu.Lock()
-	closed := s.closed
-	s.closed = true
+	s.over = true
 	s.mu.Unlock()
-	if closed {
+	s.closeUnused(interrupt)
+}
+
+// watch makes the end of ctx close source, also if a transport is still sending it. Only
+// that ends a read that has nothing to give.
+func (s *stream) watch(ctx context.Context) {
+	if ctx.Done() == nil {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() { s.finish(false, true) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	s.unwatch = stop
+}
+
+// closeUnused closes source if the call is over and nothing reads it.
+func (s *stream) closeUnused(interrupt bool) error {
+	s.mu.Lock()
+	unused := s.over && !s.closed && s.readers == 0 && (s.reading == 0 || interrupt)
+	s.closed = s.closed || unused
+	if s.closed && s.over && s.unwatch != nil {
+		s.unwatch()
+		s.unwatch = nil
+	}
+	s.mu.Unlock()
+	if !unused {
 		return nil
 	}
 	return s.source.Close()
 }
 
-// streamBody is a body of one attempt.
-type streamBody struct {
+// readAhead reads up to limit bytes of source, and one more, which shows whether that was
+// all. It returns early when ctx is done or source has nothing to give; reading goes on
+// then, and what is read is kept. It panics if source does.
+func (s *stream) readAhead(ctx context.Context, limit int64) error {
+	r := &streamReader{stream: s, ahead: true}
+	done := make(chan error, 1)
+	var last atomic.Int64 // when source gave something
+	last.Store(int64(now()))
+	go func() {
+		buf := make([]byte, 4<<10)
+		var err error
+		for read := int64(0); read <= limit && err == nil; {
+			var n int
+			if n, err = r.Read(buf[:min(limit-read+1, int64(len(buf)))]); n > 0 {
+				last.Store(int64(now()))
+			}
+			read += int64(n)
+		}
+		done <- err
+	}()
+	timer := time.NewTimer(readAheadPatience)
+	defer timer.Stop()
+	for {
+		select {
+		case err := <-done:
+			repanic(err)
+			return s.sourceErr()
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			silent := now() - time.Duration(last.Load())
+			if silent >= readAheadPatience {
+				return nil
+			}
+			timer.Reset(readAheadPatience - silent)
+		}
+	}
+}
+
+// streamReader reads the body from its start, for one attempt.
+type streamReader struct {
 	stream  *stream
+	section *io.SectionReader // of the whole stream; nil if it has no sections
 	attempt int
 	ahead   bool // reads ahead, for no attempt
 
-	at      position // guarded by stream.mu, as are the rest
-	started bool
-	closed  bool
+	at     int64 // guarded by stream.mu, as is closed
+	closed bool
 }
 
-func (b *streamBody) Read(p []byte) (int, error) {
-	if n, err, done := b.replay(p); done {
+var errSuperseded = errors.New("request body is read by a later attempt")
+
+func (r *streamReader) Read(p []byte) (int, error) {
+	if r.section != nil {
+		r.stream.setReading(1)
+		defer r.stream.closeUnused(false)
+		defer r.stream.setReading(-1)
+		return r.section.Read(p)
+	}
+	if n, err, ok := r.readKept(p); ok {
 		return n, err
 	}
-	b.stream.turn.Lock()
-	defer b.stream.turn.Unlock()
-	if n, err, done := b.replay(p); done { // what a shut-off reader still had under way
+	r.stream.turn.take()
+	defer r.stream.turn.release()
+	if n, err, ok := r.readKept(p); ok { // by another reader, meanwhile
 		return n, err
 	}
-	return b.advance(p)
+	return r.readSource(p)
 }
 
-// replay reads what is kept. It reports false when the source has to be read.
-func (b *streamBody) replay(p []byte) (n int, err error, done bool) {
-	s := b.stream
+// readKept reads what is kept. It reports false if source has to be read.
+func (r *streamReader) readKept(p []byte) (n int, err error, ok bool) {
+	s := r.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.attempt != b.attempt || b.started && s.active != b:
+	case r.attempt != s.attempt:
 		return 0, errSuperseded, true
-	case b.closed && s.over:
+	case r.closed && s.over, s.closed && s.end == nil:
 		return 0, http.ErrBodyReadAfterClose, true
-	}
-	b.started, s.active = true, b
-	switch {
-	case s.lost && b.at.n < s.read:
+	case s.sole != nil && s.sole != r:
 		return 0, s.gone(), true
-	case b.at.n < s.read:
-		n = s.kept.read(p, &b.at)
-		s.lost = s.lost || b.at.n > s.max
-		if b.at.n == s.read && s.end == io.EOF {
-			err = io.EOF
-		}
-		return n, err, true
+	case r.at < s.read:
+		n = s.kept.readAt(p, r.at)
+		r.at += int64(n)
+		s.takes(r)
+		return n, nil, true
 	}
 	return 0, s.end, s.end != nil || len(p) == 0
 }
 
-// advance reads from the source, whose turn is held.
-func (b *streamBody) advance(p []byte) (int, error) {
-	s := b.stream
-	n, err := s.source.Read(p)
+// takes records that a reader has read up to r.at. When that is more than may be kept, no
+// other reader can be served.
+func (s *stream) takes(r *streamReader) {
+	if r.at > s.max && !r.ahead {
+		s.sole = r
+	}
+}
+
+// readSource reads from source, whose turn is held.
+func (r *streamReader) readSource(p []byte) (n int, err error) {
+	s := r.stream
+	s.setReading(1)
+	defer s.closeUnused(false)
+	defer s.setReading(-1)
+	result := readSafely(s.source, p)
+	n, err = result.n, result.err
+	if n < 0 || n > len(p) {
+		n, err = 0, invalidCount(n, len(p))
+	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.read += int64(n)
 	s.end = err
-	current := s.active == b
-	if s.lost = s.lost || s.read > s.max && current && !b.ahead; s.lost {
-		s.kept = chunks{}
-		b.at.n = s.read
-	} else {
-		s.kept.append(p[:n])
-		s.kept.skip(&b.at, n)
-	}
-	s.mu.Unlock()
-	if err != nil {
-		s.close()
-	}
-	if !current {
+	if current := r.attempt == s.attempt; !current {
+		r.stream.kept.append(p[:n]) // for the attempt that is current now
 		return 0, errSuperseded
+	}
+	r.at = s.read
+	if s.takes(r); s.sole == nil {
+		s.kept.append(p[:n])
+	} else {
+		s.kept = nil
 	}
 	return n, err
 }
 
-// Close tells that the attempt is through with the body. The source stays open for
-// another, unless the call is over.
-func (b *streamBody) Close() error {
-	s := b.stream
+func (s *stream) setReading(change int) {
 	s.mu.Lock()
-	if !b.closed && s.attempt == b.attempt {
-		s.open--
-	}
-	b.closed = true
-	last := s.over && s.attempt == b.attempt && s.open == 0
-	s.mu.Unlock()
-	if last {
-		return s.close()
-	}
-	return nil
+	defer s.mu.Unlock()
+	s.reading += change
 }
 
-// chunks keeps bytes without ever copying them to grow.
-type chunks struct{ list [][]byte }
+// Close ends the use of the body by the attempt. The source is closed when the call is over
+// and no reader is open.
+func (r *streamReader) Close() error {
+	s := r.stream
+	s.mu.Lock()
+	if !r.closed && r.attempt == s.attempt {
+		s.readers--
+	}
+	r.closed = true
+	s.mu.Unlock()
+	return s.closeUnused(false)
+}
 
-const (
-	minChunk = 512
-	maxChunk = 256 << 10
-)
+// turn is a lock to be held while somebody else's code runs: unlike waiting for a
+// sync.Mutex, waiting for it lets the time of a testing/synctest bubble go on.
+type turn chan struct{}
+
+func (t turn) take()    { t <- struct{}{} }
+func (t turn) release() { <-t }
+
+// chunks holds bytes in pieces of chunkSize, of which only the last is shorter, so that
+// they need not be copied when more come.
+type chunks [][]byte
+
+const chunkSize = 64 << 10
 
 func (c *chunks) append(p []byte) {
 	for len(p) > 0 {
-		if len(c.list) == 0 || len(c.list[len(c.list)-1]) == cap(c.list[len(c.list)-1]) {
-			size := minChunk
-			if len(c.list) > 0 {
-				size = min(2*cap(c.list[len(c.list)-1]), maxChunk)
-			}
-			c.list = append(c.list, make([]byte, 0, max(size, min(len(p), maxChunk))))
+		last := len(*c) - 1
+		if last < 0 || len((*c)[last]) == chunkSize {
+			*c = append(*c, make([]byte, 0, min(chunkSize, max(len(p), len(*c)*chunkSize))))
+			last++
 		}
-		last := &c.list[len(c.list)-1]
-		n := min(cap(*last)-len(*last), len(p))
-		*last = append(*last, p[:n]...)
+		n := min(chunkSize-len((*c)[last]), len(p))
+		(*c)[last] = append((*c)[last], p[:n]...)
 		p = p[n:]
 	}
 }
 
-// position is a place in chunks; n is its distance from the start.
-type position struct {
-	chunk, offset int
-	n             int64
+// readAt copies bytes from offset on, as far as they are in one chunk.
+func (c chunks) readAt(p []byte, offset int64) int {
+	return copy(p, c[offset/chunkSize][offset%chunkSize:])
 }
 
-// read copies from one chunk.
-func (c *chunks) read(p []byte, at *position) int {
-	c.settle(at)
-	n := copy(p, c.list[at.chunk][at.offset:])
-	at.offset += n
-	at.n += int64(n)
-	return n
-}
-
-// skip moves over n bytes.
-func (c *chunks) skip(at *position, n int) {
-	at.n += int64(n)
-	for n > 0 {
-		c.settle(at)
-		step := min(len(c.list[at.chunk])-at.offset, n)
-		at.offset += step
-		n -= step
+func (c chunks) first() []byte {
+	if len(c) == 0 {
+		return nil
 	}
-}
-
-// settle moves from the end of a full chunk to the start of the next.
-func (c *chunks) settle(at *position) {
-	if at.offset == len(c.list[at.chunk]) && at.chunk+1 < len(c.list) {
-		at.chunk, at.offset = at.chunk+1, 0
-	}
+	return c[0]
 }

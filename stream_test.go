@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -18,62 +19,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// onceSource is a one-shot body that counts what is done to it.
-type onceSource struct {
-	io.Reader
-	read   int
-	closes int
-}
-
-func newOnceSource(data string) *onceSource {
-	return &onceSource{Reader: plainReader{strings.NewReader(data)}}
-}
-
-func (s *onceSource) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	s.read += n
-	return n, err
-}
-
-func (s *onceSource) Close() error {
-	s.closes++
-	return nil
-}
-
-// sendings are the three ways to send a one-shot body.
-var sendings = map[string]func(*testing.T, *Client, *onceSource) error{
-	"NewRequest": func(t *testing.T, c *Client, s *onceSource) error {
-		req, err := NewRequest("POST", "http://host/", s)
-		require.NoError(t, err)
-		_, err = c.Do(req)
-		return err
-	},
-	"FromRequest": func(t *testing.T, c *Client, s *onceSource) error {
-		httpReq, err := http.NewRequest("POST", "http://host/", s)
-		require.NoError(t, err)
-		req, err := FromRequest(httpReq)
-		require.NoError(t, err)
-		_, err = c.Do(req)
-		return err
-	},
-	"RoundTripper": func(t *testing.T, c *Client, s *onceSource) error {
-		httpReq, err := http.NewRequest("POST", "http://host/", s)
-		require.NoError(t, err)
-		_, err = (&RoundTripper{Client: c}).RoundTrip(httpReq)
-		return err
-	},
-}
-
-// Streamed bodies: one that is short enough is known whole before it is sent.
+// docs/spec.md, 7.1 and 7.5: a short body is read ahead, unless it is of an http.Request.
 func TestShortOneShotBodyHasAContentLength(t *testing.T) {
-	for name, send := range sendings {
+	for name, send := range streamings {
 		t.Run(name, func(t *testing.T) {
 			source := newOnceSource(content)
 			client, sent := scripted(status(503), status(200))
 			client.ReplayMax = int64(len(content)) // no longer than that
-			require.NoError(t, send(t, client, source))
+			require.NoError(t, second(send(t.Context(), client, "http://host/", 0, source)))
 			for _, req := range sent.seen {
-				assert.EqualValues(t, len(content), req.ContentLength)
+				if name == "NewRequest" {
+					assert.EqualValues(t, len(content), req.ContentLength)
+				} else {
+					assert.Zero(t, req.ContentLength, "as net/http sends it")
+				}
 			}
 			assert.Equal(t, len(content), source.read, "no byte twice")
 			assert.Equal(t, 1, source.closes)
@@ -81,10 +40,10 @@ func TestShortOneShotBodyHasAContentLength(t *testing.T) {
 	}
 }
 
-// Streamed bodies: a retry replays what was kept and goes on from the source.
+// docs/spec.md, 7.3: a retry sends what was kept and goes on with the source.
 func TestLongOneShotBodyIsReplayedAndContinued(t *testing.T) {
 	data := strings.Repeat(content, 100)
-	for name, send := range sendings {
+	for name, send := range streamings {
 		for _, before := range []int{0, 1, 99, 100} { // bytes the first attempts take
 			t.Run(fmt.Sprint(name, before), func(t *testing.T) {
 				source := newOnceSource(data)
@@ -104,10 +63,9 @@ func TestLongOneShotBodyIsReplayedAndContinued(t *testing.T) {
 					got, err := io.ReadAll(req.Body)
 					assert.NoError(t, err)
 					assert.Equal(t, data, string(got))
-					assert.Equal(t, 1, source.closes, "at its end")
 					return respond(req, 200, ""), req.Body.Close()
 				})
-				require.NoError(t, send(t, client, source))
+				require.NoError(t, second(send(t.Context(), client, "http://host/", 0, source)))
 				assert.Equal(t, len(data), source.read)
 				assert.Equal(t, 1, source.closes)
 			})
@@ -115,16 +73,16 @@ func TestLongOneShotBodyIsReplayedAndContinued(t *testing.T) {
 	}
 }
 
-// Streamed bodies: once more than ReplayMax was read the call gives up.
+// docs/spec.md, 7.4: after more than ReplayMax was read the call fails.
 func TestOneShotBodyOfWhichTooMuchWasRead(t *testing.T) {
-	for name, send := range sendings {
+	for name, send := range streamings {
 		for _, limit := range []int64{100, -1} {
 			t.Run(fmt.Sprint(name, limit), func(t *testing.T) {
 				source := newOnceSource(strings.Repeat(content, 100))
 				client, sent := scripted()
 				sent.steps = []func(*http.Request) (*http.Response, error){failure(errLost)}
 				client.ReplayMax = limit
-				err := send(t, client, source)
+				err := second(send(t.Context(), client, "http://host/", 0, source))
 				var giveUp *GiveUpError
 				require.ErrorAs(t, err, &giveUp)
 				assert.Equal(t, ReasonNotReplayable, giveUp.Reason)
@@ -137,9 +95,10 @@ func TestOneShotBodyOfWhichTooMuchWasRead(t *testing.T) {
 	}
 }
 
-// Streamed bodies: with nothing kept, a body that was not touched can still be sent.
+// docs/spec.md, 7.2: a body that no attempt has read can be sent, although nothing is
+// kept.
 func TestUntouchedBodySurvivesARefusedConnection(t *testing.T) {
-	for name, send := range sendings {
+	for name, send := range streamings {
 		t.Run(name, func(t *testing.T) {
 			source := newOnceSource(content)
 			attempts := 0
@@ -154,25 +113,25 @@ func TestUntouchedBodySurvivesARefusedConnection(t *testing.T) {
 				assert.Equal(t, content, string(got))
 				return respond(req, 200, ""), req.Body.Close()
 			})
-			require.NoError(t, send(t, client, source))
+			require.NoError(t, second(send(t.Context(), client, "http://host/", 0, source)))
 			assert.Equal(t, 1, source.closes)
 		})
 	}
 }
 
-// Streamed bodies: a source that fails.
+// docs/spec.md, 7.6: a source that fails.
 func TestOneShotBodyThatFails(t *testing.T) {
 	boom := errors.New("boom")
 	for name, tc := range map[string]struct {
 		reader io.Reader
 		want   string
 	}{
-		"at once":       {iotest.ErrReader(boom), "reading the request body: boom"},
-		"midway":        {io.MultiReader(strings.NewReader(content), iotest.ErrReader(boom)), "reading the request body: boom"},
+		"at once":       {iotest.ErrReader(boom), "boom"},
+		"midway":        {io.MultiReader(strings.NewReader(content), iotest.ErrReader(boom)), "boom"},
 		"after a while": {io.MultiReader(strings.NewReader(strings.Repeat(content, 100)), iotest.ErrReader(boom)), "boom"},
-		"n > len(p)":    {tooMuch{}, "request body: Read returned 16385 for a buffer of 16384 bytes"},
+		"n > len(p)":    {tooMuch{}, "invalid read of the request body: it returned "},
 	} {
-		for way, send := range sendings {
+		for way, send := range streamings {
 			t.Run(name+way, func(t *testing.T) {
 				source := &onceSource{Reader: tc.reader}
 				client, sent := scripted(func(req *http.Request) (*http.Response, error) {
@@ -188,11 +147,14 @@ func TestOneShotBodyThatFails(t *testing.T) {
 				if name == "after a while" {
 					client.ReplayMax = 100
 				}
-				err := send(t, client, source)
+				err := second(send(t.Context(), client, "http://host/", 0, source))
 				var giveUp *GiveUpError
 				require.ErrorAs(t, err, &giveUp)
 				assert.Equal(t, ReasonBody, giveUp.Reason)
 				assert.ErrorContains(t, err, tc.want)
+				if way == "NewRequest" && name != "after a while" {
+					assert.ErrorContains(t, err, "reading the request body: ", "before it is sent")
+				}
 				assert.Equal(t, 1, source.closes)
 			})
 		}
@@ -203,24 +165,32 @@ type tooMuch struct{}
 
 func (tooMuch) Read(p []byte) (int, error) { return len(p) + 1, nil }
 
-// Streamed bodies: a source that has nothing to give does not outlast the context.
+// docs/spec.md, 4.24: a source that has nothing to give does not outlast the context.
 func TestSlowOneShotBodyHeedsTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		reader, _ := io.Pipe()
-		client, sent := scripted(status(200))
+		client, _ := scripted()
+		client.HTTPClient.Transport = roundTripFunc(func(req *http.Request) (*http.Response, error) {
+			assert.Equal(t, 200*time.Millisecond, time.Since(start), "it is sent, since its writer may wait for the server")
+			_, err := io.Copy(io.Discard, req.Body)
+			return nil, errors.Join(err, req.Body.Close())
+		})
 		req, err := NewRequestWithContext(ctx, "POST", "http://host/", reader)
 		require.NoError(t, err)
-		start := time.Now()
 		_, err = client.Do(req)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, time.Second, time.Since(start))
-		assert.Empty(t, sent.seen)
 	})
 	synctest.Test(t, func(t *testing.T) {
 		reader, _ := io.Pipe()
-		client, _ := scripted(status(200))
+		client, _ := scripted()
+		client.HTTPClient.Transport = roundTripFunc(func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done() // as net/http, which reads the body elsewhere
+			return nil, errors.Join(context.Cause(req.Context()), req.Body.Close())
+		})
 		client.MaxElapsedTime = 2 * time.Second
 		start := time.Now()
 		_, err := client.Post("http://host/", "", reader)
@@ -229,8 +199,8 @@ func TestSlowOneShotBodyHeedsTheContext(t *testing.T) {
 	})
 }
 
-// Streamed bodies: an attempt that is answered early may go on sending.
-func TestEarlyAnswerLetsTheBodyGoOn(t *testing.T) {
+// docs/spec.md, section 7: an attempt that got an early response may go on sending.
+func TestEarlyResponseLetsTheBodyGoOn(t *testing.T) {
 	source := newOnceSource(strings.Repeat(content, 100))
 	client, _ := scripted()
 	client.ReplayMax = 10
@@ -250,12 +220,13 @@ func TestEarlyAnswerLetsTheBodyGoOn(t *testing.T) {
 	assert.Equal(t, 1, source.closes)
 }
 
-// Streamed bodies: a read that is under way when the next attempt begins is not lost.
+// docs/spec.md, 7.3: the bytes of a Read that ends after the next attempt has begun are
+// not lost.
 func TestLateReadOfAnEarlierAttemptIsKept(t *testing.T) {
 	reader, writer := io.Pipe()
-	s := newStream(reader, 0)
-	s.allow(4)
-	old, err := s.reader()
+	s := newStream(reader)
+	s.keep(4)
+	old, err := s.newReader()
 	require.NoError(t, err)
 	late := make(chan error)
 	go func() {
@@ -263,11 +234,11 @@ func TestLateReadOfAnEarlierAttemptIsKept(t *testing.T) {
 		assert.Zero(t, n)
 		late <- err
 	}()
-	for s.turn.TryLock() { // until the read is under way
-		s.turn.Unlock()
+	for len(s.turn) == 0 { // until the read is under way
+		runtime.Gosched()
 	}
-	require.True(t, s.hold())
-	current, err := s.reader()
+	require.True(t, s.nextAttempt())
+	current, err := s.newReader()
 	require.NoError(t, err)
 	go func() {
 		writer.Write([]byte("0123456789"))
@@ -280,7 +251,7 @@ func TestLateReadOfAnEarlierAttemptIsKept(t *testing.T) {
 	assert.Equal(t, "0123456789abc", string(got))
 }
 
-// Streamed bodies: sending the same Request again.
+// docs/spec.md, 7.7: a second call with the same Request.
 func TestOneShotRequestCanBeSentAgainAsLongAsItIsKept(t *testing.T) {
 	for limit, again := range map[int64]bool{0: true, 10: false} {
 		source := newOnceSource(content)
@@ -313,27 +284,18 @@ func FuzzChunks(f *testing.F) {
 			kept.append(p)
 			want = append(want, p...)
 		}
-		var at position
-		for at.n < int64(len(want)) {
-			before := at.n
-			if random.IntN(2) == 0 {
-				n := min(random.IntN(int(size)+1), len(want)-int(at.n))
-				kept.skip(&at, n)
-				if at.n != before+int64(n) {
-					t.Fatalf("skip %d: at %d after %d", n, at.n, before)
-				}
-				continue
-			}
+		for at := 0; at < len(want); {
 			p := make([]byte, random.IntN(int(size)+1)+1)
-			n := kept.read(p, &at)
-			if n == 0 || !bytes.Equal(p[:n], want[before:before+int64(n)]) || at.n != before+int64(n) {
-				t.Fatalf("read %d at %d", n, before)
+			n := kept.readAt(p, int64(at))
+			if n == 0 || !bytes.Equal(p[:n], want[at:at+n]) {
+				t.Fatalf("read %d at %d", n, at)
 			}
+			at += n
 		}
 	})
 }
 
-// Streamed bodies: copies of a request share its one-shot body.
+// docs/spec.md, 4.22: copies of a Request share its body.
 func TestCopiesOfARequestShareItsOneShotBody(t *testing.T) {
 	source := newOnceSource(content)
 	var got []string
@@ -374,7 +336,7 @@ func TestCopiesOfARequestShareItsOneShotBody(t *testing.T) {
 	assert.Equal(t, "another", got[2], "a Body that replaces the first")
 }
 
-// Streamed bodies: a ReaderAt that returns n > len(p).
+// docs/spec.md, 3.19: a ReadAt that returns more than len(p).
 func TestReaderAtThatReturnsAWrongCount(t *testing.T) {
 	client, _ := scripted()
 	client.HTTPClient.Transport = roundTripFunc(func(req *http.Request) (*http.Response, error) {
@@ -382,15 +344,16 @@ func TestReaderAtThatReturnsAWrongCount(t *testing.T) {
 		return nil, err
 	})
 	_, err := client.Post("http://host/", "", wrongReaderAt{strings.NewReader(content)})
-	assert.ErrorIs(t, err, ErrInvalidRead)
+	assert.ErrorIs(t, err, ErrBodyLength)
 }
 
 type wrongReaderAt struct{ *strings.Reader }
 
 func (r wrongReaderAt) ReadAt(p []byte, _ int64) (int, error) { return len(p) + 1, nil }
 
-// Streams: a failure of the source is told, though the server's answer came first.
-func TestFailureOfTheSourceBehindAnAnswer(t *testing.T) {
+// docs/spec.md, 7.6: the call's error contains the failure of the source, also after an
+// earlier response.
+func TestSourceThatFailsAfterAResponse(t *testing.T) {
 	boom := errors.New("disk failed")
 	client, _ := scripted(func(req *http.Request) (*http.Response, error) {
 		io.Copy(io.Discard, req.Body)
@@ -406,8 +369,8 @@ func TestFailureOfTheSourceBehindAnAnswer(t *testing.T) {
 	assert.Equal(t, 503, giveUp.Response.StatusCode)
 }
 
-// Streams: a transport that reads on after it has closed the body gets nothing of a source
-// that is closed.
+// docs/spec.md, 3.15: a transport that reads a body after closing it does not read the
+// closed source.
 func TestReadAfterCloseDoesNotReachTheSource(t *testing.T) {
 	source := newOnceSource(strings.Repeat(content, 10))
 	var body io.ReadCloser
@@ -426,45 +389,39 @@ func TestReadAfterCloseDoesNotReachTheSource(t *testing.T) {
 	assert.Equal(t, before, source.read)
 }
 
-// Spec 3: readers of one body that can be read at one place only. The one of an earlier
-// attempt gets nothing, begun or not; nor does one that has begun once another is opened.
+// docs/spec.md, 3.10: the readers of one attempt share what is kept. A reader of an
+// earlier attempt gets nothing, whether it has begun to read or not.
 func TestReadersOfAnAttemptThatIsOver(t *testing.T) {
-	opened, length := rewind(struct{ io.ReadSeeker }{strings.NewReader(content)}, 0, int64(len(content)))
-	s := newStream(io.NopCloser(strings.NewReader(content)), length)
-	s.allow(10)
-	attempt := func(open bodyFunc) (io.Reader, error) {
-		req := mustRequest(t, "http://host/")
-		req.GetBody = open
-		err := openBody(req)
-		return req.Body, err
+	s := newStream(io.NopCloser(plainReader{strings.NewReader(content)}))
+	s.keep(10)
+	begun, err := s.newReader()
+	require.NoError(t, err)
+	unread, err := s.newReader()
+	require.NoError(t, err)
+	_, err = io.ReadFull(begun, make([]byte, 3))
+	require.NoError(t, err)
+	require.True(t, s.nextAttempt())
+	for _, old := range []io.Reader{begun, unread} {
+		_, err = old.Read(make([]byte, 3))
+		assert.Equal(t, errSuperseded, err)
 	}
-	for kind, open := range map[string]bodyFunc{"seeker": opened, "stream": s.reader} {
-		first, err := attempt(open)
-		require.NoError(t, err)
-		begun, err := open()
-		require.NoError(t, err)
-		n, err := begun.Read(make([]byte, 3))
-		require.NoError(t, err)
-		require.Equal(t, 3, n)
-		_, err = open()
-		require.NoError(t, err)
-		_, err = begun.Read(make([]byte, 3))
-		assert.Equal(t, errSuperseded, err, kind)
-
-		if kind == "stream" {
-			require.True(t, s.hold())
-		}
-		second, err := attempt(open)
-		require.NoError(t, err)
-		_, err = first.Read(make([]byte, 3))
-		assert.Equal(t, errSuperseded, err, kind)
-		got, err := io.ReadAll(second)
-		require.NoError(t, err)
-		assert.Equal(t, content, string(got), kind)
-	}
+	current, err := s.newReader()
+	require.NoError(t, err)
+	other, err := s.newReader()
+	require.NoError(t, err)
+	start := make([]byte, 5)
+	_, err = io.ReadFull(other, start)
+	require.NoError(t, err)
+	assert.Equal(t, content[:5], string(start))
+	got, err := io.ReadAll(current)
+	require.NoError(t, err)
+	assert.Equal(t, content, string(got))
+	_, err = other.Read(start)
+	assert.ErrorIs(t, err, ErrNotReplayable, "current has read more than is kept")
 }
 
-// Streamed bodies: one that a hook has read beyond what is kept is not sent in part.
+// docs/spec.md, 7.4: a stream of which a hook has read more than is kept is not sent in
+// part.
 func TestStreamThatAHookHasReadIsNotSentInPart(t *testing.T) {
 	client, _ := scripted(status(200))
 	client.ReplayMax = 10

@@ -93,7 +93,7 @@ func playOverSockets(t *testing.T, s *Scenario, protocol retrytest.Protocol) {
 	p.tap = &tap{play: p, next: transport}
 	p.server, p.client = server, p.newClient(p.tap)
 	o := p.perform()
-	// The record of a body is complete a moment after the answer was sent.
+	// The record of a body is complete a moment after the response was sent.
 	assert.Eventually(t, func() bool {
 		return !slices.ContainsFunc(server.Attempts(), func(a retrytest.Attempt) bool { return !a.BodyRead })
 	}, slack, time.Millisecond)

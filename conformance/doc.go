@@ -1,6 +1,6 @@
-// Package conformance is the specification of the retry client as plain data: one
-// file in testdata for one scenario, each of which names the rule it shows, what
-// the client is set to, what the server does and what must be seen.
+// Package conformance is a test kit of plain data for the rules in docs/spec.md. Each
+// file in testdata is one scenario: the rule that it shows, the settings of the client,
+// what the server does, and what must be seen.
 //
 // README.md explains the format for readers and for programs in any language.
 // [Load] reads the files for programs in Go; the tests of this package hold the

@@ -158,7 +158,7 @@ func (p *play) newClient(transport http.RoundTripper) *retryablehttp.Client {
 		client = retryablehttp.NewClient()
 	}
 	client.HTTPClient = hc
-	client.ReplayMax, client.ResumeMax, client.BodyMax = set.ReplayMax, set.ResumeMax, set.BodyMax
+	client.ReplayMax, client.ResumeMax, client.BufferMax = set.ReplayMax, set.ResumeMax, set.BodyMax
 	p.setIdempotencyKey(client)
 	if set.RetryMax != nil {
 		client.RetryMax = *set.RetryMax
@@ -764,7 +764,7 @@ func (p *play) sameResult(want, got *Result, what string) {
 	}
 	assert.Equal(p, want.Status, got.Status, "%s: status", what)
 	assert.True(p, want.Body == got.Body, "%s: body of %d bytes %.60q, want %d bytes %.60q", what, len(got.Body), got.Body, len(want.Body), want.Body)
-	assert.Equal(p, want.Broken, got.Broken, "%s: whether the body breaks off", what)
+	assert.Equal(p, want.Broken, got.Broken, "%s: whether the body is truncated", what)
 }
 
 func (p *play) checkError(err error) {
@@ -829,7 +829,7 @@ func (p *play) checkError(err error) {
 func (p *play) checkReadError(err error) {
 	w := p.scenario.Want
 	if err == nil {
-		return // that it should have broken off is seen by the result
+		return // that it should be truncated is seen by the result
 	}
 	assert.NotContains(p, err.Error(), "\n", "an error is one line")
 	for _, secret := range w.Lacks {

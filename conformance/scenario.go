@@ -120,7 +120,7 @@ type Step struct {
 	Chunked     bool
 	Close       bool
 	Fault       string
-	At          int    // 0: instead of an answer; -1: after the headers; n: after n bytes
+	At          int    // 0: instead of a response; -1: after the headers; n: after n bytes
 	Error       string // text of an error of the transport
 	Failure     string // an error of the transport by name
 	Late        bool
@@ -131,7 +131,7 @@ type Want struct {
 	Attempts       int
 	Requests       int // -1: any number
 	Resent         int // of the requests, by the transport on its own
-	Resumed        int // of the requests, to go on with the body of the answer
+	Resumed        int // of the requests, to go on with the body of the response
 	Waits          []Range
 	Elapsed        *Range
 	Sent           []string // content; nil: not checked
@@ -175,7 +175,7 @@ type Want struct {
 	OnAttempt      []string
 }
 
-// Result is a response: its status, its body, and whether the body breaks off.
+// Result is a response: its status, its body, and whether the body is truncated.
 type Result struct {
 	Status int
 	Body   string

@@ -17,7 +17,7 @@ import (
 )
 
 // A tap sits between the client and its transport and takes down what passes. It
-// also does what a script cannot: answer with status 0, and read a body late.
+// also does what a script cannot: respond with status 0, and read a body late.
 type tap struct {
 	play *play
 	next http.RoundTripper

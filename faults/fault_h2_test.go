@@ -134,7 +134,7 @@ func TestFaultHTTP2LosesNoCallWhenAConnectionWithManyStreamsBreaks(t *testing.T)
 					req.SetResponseHandler(func(resp *http.Response) error { // the connection may break while the body is read
 						body, err := io.ReadAll(resp.Body)
 						if err == nil && string(body) != fmt.Sprintf("done /%d", i) {
-							t.Errorf("call %d got the answer %q", i, body)
+							t.Errorf("call %d got the response %q", i, body)
 						}
 						return err
 					})

@@ -41,16 +41,16 @@ func faultSeed(t *testing.T) uint64 {
 // A faultCall is one call of a random schedule. Its fields depend on the seed and on its
 // id only, not on the other calls.
 type faultCall struct {
-	id      int
-	rnd     *rand.Rand
-	content []byte // nil for a GET without a body
-	answer  string
-	steps   []retrytest.Step // one for each attempt that fails; the next gets 200
+	id       int
+	rnd      *rand.Rand
+	content  []byte // nil for a GET without a body
+	response string
+	steps    []retrytest.Step // one for each attempt that fails; the next gets 200
 }
 
 func newFaultCall(seed uint64, id int, http2 bool) *faultCall {
 	c := &faultCall{id: id, rnd: rand.New(rand.NewPCG(seed, uint64(id)))}
-	c.answer = strings.Repeat(fmt.Sprintf("answer %d;", id), 1+c.rnd.IntN(50))
+	c.response = strings.Repeat(fmt.Sprintf("response %d;", id), 1+c.rnd.IntN(50))
 	if c.rnd.IntN(4) > 0 {
 		size := 1 + c.rnd.IntN(2000)
 		if c.rnd.IntN(20) == 0 {
@@ -184,7 +184,7 @@ func (r *faultRun) choose(a retrytest.Attempt) retrytest.Step {
 		return call.steps[n]
 	}
 	r.accepted = append(r.accepted, a.Number)
-	return retrytest.Step{Body: call.answer}
+	return retrytest.Step{Body: call.response}
 }
 
 // run makes one call. It returns an error unless the call got the right response or
@@ -225,9 +225,9 @@ func (r *faultRun) run(client *retryablehttp.Client, standard *http.Client, url 
 	body, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
-		return fmt.Errorf("reading the answer: %w", err)
-	case resp.StatusCode != 200 || string(body) != call.answer:
-		return fmt.Errorf("wrong answer: %s %.50q", resp.Status, body)
+		return fmt.Errorf("reading the response: %w", err)
+	case resp.StatusCode != 200 || string(body) != call.response:
+		return fmt.Errorf("wrong response: %s %.50q", resp.Status, body)
 	}
 	r.done.Add(1)
 	return nil
@@ -240,12 +240,12 @@ func (r *faultRun) checkGaveUp(client *retryablehttp.Client, call *faultCall, er
 	case !errors.As(err, &giveUp):
 		return fmt.Errorf("not a GiveUpError: %w", err)
 	case giveUp.Reason != retryablehttp.ReasonRetriesUsedUp || giveUp.Attempts != client.RetryMax+1:
-		return fmt.Errorf("gave up too early: %w", err)
+		return fmt.Errorf("failed too early: %w", err)
 	case len(call.steps) <= client.RetryMax && r.protocol != retrytest.HTTP2 && int(r.timeouts[call.id].Load()) <= call.stalls():
 		// The call had more attempts than faults. This is expected only if further
 		// attempts timed out on a slow machine, or if other calls broke its HTTP/2
 		// connection.
-		return fmt.Errorf("gave up on a call of %d faults: %w", len(call.steps), err)
+		return fmt.Errorf("failed a call of %d faults: %w", len(call.steps), err)
 	case giveUp.Response != nil && len(call.steps) > 0:
 		if _, err := io.ReadAll(giveUp.Response.Body); err != nil && giveUp.Response.StatusCode < 400 {
 			return fmt.Errorf("the response of the error is a good one: %s", giveUp.Response.Status)
@@ -321,7 +321,7 @@ func TestFaultRandomSchedulesLoseNothing(t *testing.T) {
 					assert.Equal(t, sha256.Sum256(r.calls[id].content), a.BodySHA256, "FAULT_SEED=%d: call %d: wrong bytes were accepted", r.seed, id)
 				}
 			}
-			t.Logf("%d calls got their answer, %d gave up; %d attempts on %d connections",
+			t.Logf("%d calls got their response, %d failed; %d attempts on %d connections",
 				r.done.Load(), r.gaveUp.Load(), len(attempts), server.Accepted())
 		})
 	}

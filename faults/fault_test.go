@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -110,7 +111,11 @@ func TestFaultConnectionRefusedIsRetried(t *testing.T) {
 		client.HTTPClient = gone.Client()
 		_, err := client.Get(gone.URL)
 		requireGiveUp(t, err, retryablehttp.ReasonRetriesUsedUp, 5)
-		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+		refused := syscall.ECONNREFUSED
+		if runtime.GOOS == "windows" {
+			refused = 10061
+		}
+		assert.ErrorIs(t, err, refused)
 	})
 }
 
@@ -154,7 +159,7 @@ func TestFaultBrokenConnectionIsRetriedWithTheWholeBody(t *testing.T) {
 }
 
 // An error response is retried even if its body cannot be read.
-func TestFaultErrorBodyThatFailsIsRetriedAllTheSame(t *testing.T) {
+func TestFaultErrorBodyThatFailsIsRetried(t *testing.T) {
 	body := strings.Repeat("b", 10_000)
 	for name, step := range map[string]retrytest.Step{
 		"closed after the headers":  {After: retrytest.HeadersOnly, Fault: retrytest.Close},
@@ -179,12 +184,12 @@ func TestFaultErrorBodyThatFailsIsRetriedAllTheSame(t *testing.T) {
 }
 
 // The error of a ResponseHandler is passed to the policy like a transport error.
-func TestFaultTruncatedAnswerIsRetriedWhenAHandlerReadsIt(t *testing.T) {
-	answer := strings.Repeat("a", 10_000)
+func TestFaultTruncatedResponseIsRetriedWhenAHandlerReadsIt(t *testing.T) {
+	response := strings.Repeat("a", 10_000)
 	steps := []retrytest.Step{
-		{Body: answer, Fault: retrytest.Close, After: 5000},
-		{Body: answer, Fault: retrytest.Reset, After: 5000},
-		{Body: answer},
+		{Body: response, Fault: retrytest.Close, After: 5000},
+		{Body: response, Fault: retrytest.Reset, After: 5000},
+		{Body: response},
 	}
 	onEach(t, protocols, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
 		req, err := retryablehttp.NewRequest("GET", server.URL, nil)
@@ -197,13 +202,13 @@ func TestFaultTruncatedAnswerIsRetriedWhenAHandlerReadsIt(t *testing.T) {
 		})
 		resp, err := client.Do(req)
 		require.NoError(t, err)
-		assert.Equal(t, answer, readBody(t, resp))
+		assert.Equal(t, response, readBody(t, resp))
 		assert.Len(t, server.Attempts(), 3)
 	})
 }
 
 // An error while the caller reads the body is returned to the caller, as by net/http.
-func TestFaultTruncatedAnswerIsSeenByTheCaller(t *testing.T) {
+func TestFaultTruncatedResponseIsSeenByTheCaller(t *testing.T) {
 	for _, fault := range []retrytest.Fault{retrytest.Close, retrytest.Reset} {
 		t.Run(string(fault), func(t *testing.T) {
 			steps := []retrytest.Step{{Body: strings.Repeat("a", 10_000), Fault: fault, After: 5000, Delay: time.Millisecond}}
@@ -360,7 +365,7 @@ func (r *lenReader) Read(p []byte) (int, error) {
 
 // A response can arrive while the request's body is still being written. The writer of
 // that attempt takes no bytes from the next one.
-func TestFaultEarlyAnswerToALargeUploadNeverSpoilsTheRetry(t *testing.T) {
+func TestFaultEarlyResponseToALargeUploadDoesNotHarmTheRetry(t *testing.T) {
 	const trials = 2
 	content := randomBytes(32 << 20)
 	sum := sha256.Sum256(content)
@@ -387,10 +392,14 @@ func TestFaultEarlyAnswerToALargeUploadNeverSpoilsTheRetry(t *testing.T) {
 					attempts := server.Attempts()
 					require.Len(t, attempts, len(steps))
 					accepted := attempts[len(steps)-1]
-					assert.NoError(t, accepted.BodyErr, "the retry broke off")
+					assert.NoError(t, accepted.BodyErr, "the retry was cut off")
 					assert.EqualValues(t, len(content), accepted.BodySize)
 					assert.Equal(t, sum, accepted.BodySHA256)
-					assert.Equal(t, kind.length, accepted.ContentLength)
+					length := kind.length
+					if name == "io.Reader" {
+						length = -1 // it does not end within the first 1 MiB
+					}
+					assert.Equal(t, length, accepted.ContentLength)
 				})
 			}
 		})

@@ -187,8 +187,8 @@ func (n *nginx) workers() []int {
 	return pids
 }
 
-// Resumed downloads, proof: a download from nginx comes whole and right, its workers being
-// reloaded and killed meanwhile.
+// docs/spec.md, section 8: a download from nginx is whole and right although its workers
+// are reloaded and killed meanwhile.
 func TestDownloadFromNginxSurvivesReloadsAndKills(t *testing.T) {
 	server := startNginx(t)
 	want := writeObject(t, filepath.Join(server.root, "object.bin"))

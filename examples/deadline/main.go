@@ -1,5 +1,4 @@
-// Deadline shows the ways in which a call runs out of time or of retries, and what a
-// program can tell from the error.
+// Deadline shows five calls that fail, and what a *GiveUpError says about each.
 //
 //	go run ./examples/deadline
 package main
@@ -26,39 +25,37 @@ func main() {
 	}))
 	defer server.Close()
 
-	// The deadline is a second away and the server asks for a minute: there is no
-	// point in waiting, so the call does not.
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	// The call fails at once, because the next attempt would be after the deadline.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := get(ctx, newClient(), server.URL+"?wait=60")
-	explain("the wait would outlast the deadline", err)
-	must(errors.Is(err, context.DeadlineExceeded))
+	show("deadline in 5 seconds, Retry-After: 60", err)
+	check(errors.Is(err, context.DeadlineExceeded))
 
-	// Without a deadline the client's own patience counts.
 	client := newClient()
 	client.RetryAfterMax = time.Minute
 	err = get(context.Background(), client, server.URL+"?wait=3600")
-	explain("the server asks for more than RetryAfterMax", err)
-	must(!errors.Is(err, context.DeadlineExceeded))
+	show("RetryAfterMax of 1 minute, Retry-After: 3600", err)
+	check(!errors.Is(err, context.DeadlineExceeded))
 
 	client = newClient()
 	client.RetryMax, client.MaxElapsedTime = 1000, 100*time.Millisecond
 	err = get(context.Background(), client, server.URL)
-	explain("MaxElapsedTime is over before the retries are", err)
-	must(errors.Is(err, retryablehttp.ErrMaxElapsedTime))
+	show("MaxElapsedTime of 100 ms", err)
+	check(errors.Is(err, retryablehttp.ErrMaxElapsedTime))
 
-	cause := errors.New("the user went away")
-	ctx2, cancel2 := context.WithCancelCause(context.Background())
-	time.AfterFunc(50*time.Millisecond, func() { cancel2(cause) })
+	cause := errors.New("the user closed the window")
+	ctx, cancelCause := context.WithCancelCause(context.Background())
+	time.AfterFunc(50*time.Millisecond, func() { cancelCause(cause) })
 	client = newClient()
 	client.RetryMax = 1000
-	err = get(ctx2, client, server.URL)
-	explain("the call is canceled with a cause", err)
-	must(errors.Is(err, context.Canceled) && errors.Is(err, cause))
+	err = get(ctx, client, server.URL)
+	show("context canceled after 50 ms", err)
+	check(errors.Is(err, context.Canceled) && errors.Is(err, cause))
 
 	err = get(context.Background(), newClient(), server.URL)
-	explain("the retries are used up", err)
-	must(err != nil)
+	show("RetryMax of 4", err)
+	check(err != nil)
 }
 
 func newClient() *retryablehttp.Client {
@@ -79,28 +76,28 @@ func get(ctx context.Context, client *retryablehttp.Client, url string) error {
 	return resp.Body.Close()
 }
 
-// explain shows what a *GiveUpError knows.
-func explain(title string, err error) {
+// show prints the fields of a *GiveUpError.
+func show(title string, err error) {
 	var giveUp *retryablehttp.GiveUpError
 	if !errors.As(err, &giveUp) {
 		log.Fatalf("%s: not a *GiveUpError: %v", title, err)
 	}
-	fmt.Printf("%s\n", title)
-	fmt.Printf("  reason    %s\n", giveUp.Reason)
-	fmt.Printf("  attempts  %d in %s\n", giveUp.Attempts, giveUp.Elapsed.Round(time.Millisecond))
-	fmt.Printf("  timeout   %t\n", giveUp.Timeout())
-	if giveUp.Response != nil {
+	fmt.Println(title)
+	fmt.Printf("  reason         %s\n", giveUp.Reason)
+	fmt.Printf("  attempts       %d in %s\n", giveUp.Attempts, giveUp.Elapsed.Round(time.Millisecond))
+	fmt.Printf("  timeout        %t\n", giveUp.Timeout())
+	if giveUp.Response != nil { // the last attempt got a response
 		body, _ := io.ReadAll(giveUp.Response.Body)
-		fmt.Printf("  last      %s: %s\n", giveUp.Response.Status, body)
+		fmt.Printf("  last response  %s: %s\n", giveUp.Response.Status, body)
 	}
-	if giveUp.Err != nil { // a status alone is no error
-		fmt.Printf("  cause     %v\n", giveUp.Err)
+	if giveUp.Err != nil { // nil if the status is the only cause
+		fmt.Printf("  error          %v\n", giveUp.Err)
 	}
 	fmt.Println()
 }
 
-func must(ok bool) {
+func check(ok bool) {
 	if !ok {
-		log.Fatal("not the error that was expected")
+		log.Fatal("unexpected error")
 	}
 }

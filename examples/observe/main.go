@@ -1,5 +1,5 @@
-// Observe counts and logs attempts: OnAttempt for metrics, AttemptNumber in a
-// transport below for a header or a span, a *slog.Logger for the lines.
+// Observe logs calls with a *slog.Logger, counts attempts with OnAttempt, and sends the
+// number of each attempt in a header.
 //
 //	go run ./examples/observe
 package main
@@ -23,7 +23,6 @@ import (
 func main() {
 	log.SetFlags(0)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The server can tell retries from first attempts by a header.
 		if attempt, _ := strconv.Atoi(r.Header.Get("X-Attempt")); attempt < 3 {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}
@@ -50,12 +49,12 @@ func main() {
 		fmt.Printf("%-26s %d\n", name, metrics.n[name])
 	}
 	if metrics.n["attempts{status=200}"] != 3 || metrics.n["attempts{status=429}"] != 6 {
-		log.Fatal("attempts are missing from the counters")
+		log.Fatal("the counters are wrong")
 	}
 }
 
-// numbered adds the number of the attempt to each request. A transport must not
-// modify the request it is given, so it sends a copy.
+// numbered sets a header to the number of the attempt. It sends a copy of the request,
+// because a transport must not modify the request that it is given.
 type numbered struct{ next http.RoundTripper }
 
 func (t *numbered) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -64,10 +63,9 @@ func (t *numbered) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(copied)
 }
 
-// counters stands for the metrics library of your choice. Calls run at the same
-// time, so OnAttempt does too.
+// counters is a placeholder for a metrics library.
 type counters struct {
-	mu sync.Mutex
+	mu sync.Mutex // concurrent calls call observe concurrently
 	n  map[string]int
 }
 
@@ -85,5 +83,5 @@ func (c *counters) observe(a retryablehttp.Attempt) {
 	if a.Retry {
 		c.n["retries{reason="+string(a.Reason)+"}"]++
 	}
-	// a.Duration and a.Wait would go into histograms.
+	// a.Duration and a.Wait can be added to histograms.
 }

@@ -1,5 +1,5 @@
-// Wrap gives retries to an http.Client that a program has already: with its
-// cookies, its redirects and its Timeout.
+// Wrap adds retries to an existing http.Client, which keeps its transport, cookie jar,
+// redirects and Timeout.
 //
 //	go run ./examples/wrap
 package main
@@ -28,12 +28,13 @@ func main() {
 		log.Fatal(err)
 	}
 	existing := &http.Client{
-		Jar:     jar,
-		Timeout: 10 * time.Second, // now bounds a hop with all its attempts
+		Transport: &http.Transport{MaxIdleConnsPerHost: 10},
+		Jar:       jar,
+		Timeout:   10 * time.Second, // limits all hops and attempts together
 	}
 	addRetries(existing)
 
-	// From here on the program is as it was: a plain http.Client.
+	// The rest of the program is unchanged.
 	resp, err := existing.Post(server.URL+"/login", "text/plain", strings.NewReader("name=gopher"))
 	if err != nil {
 		log.Fatal(err)
@@ -45,14 +46,13 @@ func main() {
 	}
 	fmt.Printf("%s: %s\n", resp.Status, body)
 	if string(body) != "welcome, gopher" {
-		log.Fatal("the cookie or the body was lost on the way")
+		log.Fatal("unexpected response")
 	}
 }
 
-// addRetries puts a RoundTripper between the client and the transport it had.
-func addRetries(hc *http.Client) {
+// addRetries puts a RoundTripper in front of the client's transport.
+func addRetries(existing *http.Client) {
 	retrying := retryablehttp.NewClient()
-	retrying.HTTPClient = &http.Client{Transport: hc.Transport} // nil is http.DefaultTransport
 	retrying.RetryWaitMin, retrying.RetryWaitMax = 10*time.Millisecond, 100*time.Millisecond
 	retrying.OnAttempt = func(a retryablehttp.Attempt) {
 		outcome := fmt.Sprint(a.Err)
@@ -61,10 +61,11 @@ func addRetries(hc *http.Client) {
 		}
 		fmt.Printf("%-4s %-6s attempt %d: %s\n", a.Request.Method, a.Request.URL.Path, a.Number, outcome)
 	}
-	hc.Transport = &retryablehttp.RoundTripper{Client: retrying}
+	existing.Transport = &retryablehttp.RoundTripper{Client: retrying, Base: existing.Transport}
 }
 
-// newShop answers every page with a 503 first. /login sets a cookie and redirects.
+// newShop returns a handler that fails the first request for each page with a 503.
+// /login sets a cookie and redirects.
 func newShop() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/login", failFirst(func(w http.ResponseWriter, r *http.Request) {

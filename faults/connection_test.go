@@ -1,0 +1,164 @@
+package faults_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/a0b132ce/retryablehttp"
+)
+
+// patchyServer is an HTTP/2 server in memory that sends no responses on some connections.
+type patchyServer struct {
+	silent   sync.Map         // the numbers of these connections
+	requests [10]atomic.Int32 // by number of the connection
+}
+
+// transport returns a transport to the server.
+func (s *patchyServer) transport(t *testing.T, server, trusting *tls.Config) *http.Transport {
+	return pipeTransport(t, server, trusting, func(p *h2Peer, n int) {
+		p.serve(func(stream uint32) {
+			s.requests[n].Add(1)
+			if _, ok := s.silent.Load(n); !ok {
+				p.writeOK(stream, true)
+			}
+		})
+	})
+}
+
+// get sends a GET in one of the ways and expects a response.
+func get(t *testing.T, way string, client *retryablehttp.Client, url string) {
+	t.Helper()
+	req, err := http.NewRequest("GET", url, nil)
+	require.NoError(t, err)
+	resp, err := ways[way](client, req)
+	require.NoError(t, err)
+	readBody(t, resp)
+}
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// The second attempt reaches an HTTP/2 server that has stopped to respond on one
+// connection but accepts new ones.
+func TestSecondAttemptLeavesASilentHTTP2Connection(t *testing.T) {
+	serverTLS, trusting := testTLS(t)
+	nested := map[string]func(*retryablehttp.Client) *retryablehttp.Client{
+		"": func(c *retryablehttp.Client) *retryablehttp.Client { return c },
+		"/nested": func(c *retryablehttp.Client) *retryablehttp.Client {
+			return &retryablehttp.Client{HTTPClient: c.StandardClient()}
+		},
+		"/nested, behind a middleware": func(c *retryablehttp.Client) *retryablehttp.Client {
+			inner := &retryablehttp.RoundTripper{Client: c}
+			return &retryablehttp.Client{HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+				return inner.RoundTrip(req.Clone(req.Context()))
+			})}}
+		},
+	}
+	for way := range ways {
+		for nesting, outer := range nested {
+			t.Run(way+nesting, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var server patchyServer
+					rt := server.transport(t, serverTLS, trusting)
+					defer rt.CloseIdleConnections()
+					client := outer(&retryablehttp.Client{HTTPClient: &http.Client{Transport: rt}, Backoff: noWait})
+					client.RetryMax, client.Backoff, client.AttemptTimeout = 1, noWait, 2*time.Second
+					get(t, way, client, "https://host/")
+					require.EqualValues(t, 1, server.requests[1].Load())
+					server.silent.Store(1, true)
+					start := time.Now()
+					get(t, way, client, "https://host/")
+					assert.Equal(t, 2*time.Second, time.Since(start), "one attempt timed out, the next got its response")
+					assert.EqualValues(t, 2, server.requests[1].Load())
+					assert.EqualValues(t, 1, server.requests[2].Load(), "on a new connection")
+				})
+			})
+		}
+	}
+}
+
+// With another transport around net/http's, as for tracing or tokens, the first retry may
+// still take the silent connection; the second does not.
+func TestThirdAttemptLeavesASilentHTTP2ConnectionBehindATransport(t *testing.T) {
+	serverTLS, trusting := testTLS(t)
+	for way := range ways {
+		t.Run(way, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var server patchyServer
+				rt := server.transport(t, serverTLS, trusting)
+				defer rt.CloseIdleConnections()
+				wrapped := roundTripFunc(func(req *http.Request) (*http.Response, error) {
+					return rt.RoundTrip(req.Clone(req.Context()))
+				})
+				client := &retryablehttp.Client{
+					RetryMax: 2, Backoff: noWait, AttemptTimeout: 2 * time.Second,
+					HTTPClient: &http.Client{Transport: wrapped},
+				}
+				get(t, way, client, "https://host/")
+				server.silent.Store(1, true)
+				start := time.Now()
+				get(t, way, client, "https://host/")
+				assert.Equal(t, 4*time.Second, time.Since(start))
+				assert.EqualValues(t, 1, server.requests[2].Load(), "on a new connection")
+			})
+		})
+	}
+}
+
+// The other connections stay in the pool: the suspect one, on which another call may be
+// in progress, and those to other servers.
+func TestFreshConnectionLeavesThePoolAlone(t *testing.T) {
+	serverTLS, trusting := testTLS(t)
+	synctest.Test(t, func(t *testing.T) {
+		var server patchyServer
+		rt := server.transport(t, serverTLS, trusting)
+		defer rt.CloseIdleConnections()
+		client := &retryablehttp.Client{RetryMax: 1, Backoff: noWait, AttemptTimeout: 2 * time.Second, HTTPClient: &http.Client{Transport: rt}}
+		get(t, "Do", client, "https://host/")
+		get(t, "Do", client, "https://other/")
+		server.silent.Store(1, true)
+		get(t, "Do", client, "https://host/")
+		server.silent.Delete(1)
+		get(t, "Do", client, "https://host/")
+		get(t, "Do", client, "https://other/")
+		assert.EqualValues(t, 3, server.requests[1].Load(), "host: the first, the one without a response, the last")
+		assert.EqualValues(t, 2, server.requests[2].Load(), "other: the same connection twice")
+		assert.EqualValues(t, 1, server.requests[3].Load(), "the retry")
+		assert.Zero(t, server.requests[4].Load(), "no further connection")
+	})
+}
+
+// The pings of NewClient's transport detect a dead HTTP/2 connection when there is no
+// AttemptTimeout. net/http then uses another connection.
+func TestDeadHTTP2ConnectionIsFoundByPings(t *testing.T) {
+	serverTLS, trusting := testTLS(t)
+	synctest.Test(t, func(t *testing.T) {
+		var requests [4]atomic.Int32
+		rt := pipeTransport(t, serverTLS, trusting, func(p *h2Peer, n int) {
+			p.serve(func(stream uint32) {
+				if requests[n].Add(1) == 2 && n == 1 {
+					io.Copy(io.Discard, p.conn) // ignores pings
+				}
+				p.writeOK(stream, true)
+			})
+		})
+		defer rt.CloseIdleConnections()
+		rt.HTTP2 = retryablehttp.NewClient().HTTPClient.Transport.(*http.Transport).HTTP2
+		client := &retryablehttp.Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: rt}}
+		get(t, "Do", client, "https://host/")
+		start := time.Now()
+		get(t, "Do", client, "https://host/")
+		assert.Equal(t, 20*time.Second, time.Since(start), "15 s of silence, 5 s for the ping")
+		assert.EqualValues(t, 1, requests[2].Load())
+	})
+}
