@@ -84,11 +84,11 @@ func (c azureClient) Prepare(r request) (call, error) {
 		}, nil
 	case p.kind == seeker && !p.chunked:
 		return func() (*http.Response, error) {
-			f, err := p.open()
+			f, err := p.openSeeker()
 			if err != nil {
 				return nil, err
 			}
-			return send(&seekReader{f})
+			return send(f)
 		}, nil
 	}
 	return nil, errUnsupported // it takes seekers only

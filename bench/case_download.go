@@ -37,14 +37,14 @@ func (b *bench) download() error {
 	}
 	t := &table{
 		title:  fmt.Sprintf("Download of %d MiB over loopback", mib),
-		header: []string{"", "throughput", "throughput to net/http's"},
+		header: []string{"", "throughput", "ratio to net/http", "CPU per GiB"},
 	}
 	for i, row := range b.race(racers, pick(b, max(b.rounds/6, 1), 1), 1) {
 		if row.err != nil {
 			t.addFailed(racers[i].name, row.err)
 			continue
 		}
-		t.add(racers[i].name, fmt.Sprintf("%.0f MiB/s", float64(mib)/row.perOp.Seconds()), fmt.Sprintf("%.3f", 1/row.ratio))
+		t.add(racers[i].name, fmt.Sprintf("%.0f MiB/s", float64(mib)/row.perOp.Seconds()), formatRatio(1/row.ratio), formatCPU(row.cpu.Seconds(), mib))
 	}
 	t.write(b.out)
 	return nil

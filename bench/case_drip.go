@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// drip measures how long a retry is held up by the body of the answer before it,
+// drip measures how long a retry is held up by the body of the response before it,
 // which comes at 1 byte per 100 ms and would take 7 minutes.
 func (b *bench) drip() error {
 	limit := pick(b, 5*time.Second, time.Second)
 	t := &table{
-		title:  "Drip: 503 with a body of 4 KiB at 1 byte per 100 ms, then 200",
-		note:   fmt.Sprintf("A call is ended after %s.", limit),
-		header: []string{"", "until the retry starts"},
+		title:  "503 with a body of 4 KiB that comes at 1 byte per 100 ms, then 200",
+		note:   fmt.Sprintf("The caller's deadline is %s.", limit),
+		header: []string{"", "time from the 503 to the retry"},
 	}
 	cs := retriers()
 	results := make([]seen, len(cs))

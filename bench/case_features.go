@@ -12,198 +12,102 @@ import (
 	"github.com/a0b132ce/retryablehttp"
 )
 
-// A feature is one that can be on or off. Its cost is that of a call beside the same call
-// of the same library without it.
+// A feature is optional. Its cost is the difference between a call of this library with
+// it and the same call without it.
 type feature struct {
-	name, title string
-	method      string
-	newBody     func() any // for each call; nil: none, with a request that is prepared once
-	answer      func() *http.Response
-	ctx         context.Context
-	set         func(*retryablehttp.Client)
-	limit       float64 // allocations that the feature may add
+	title   string
+	newBody func() any // called for each POST; nil means a GET with a request that is prepared once
+	without func() any // newBody of the call without the feature; nil means the same
+	object  bool       // as in stub
+	ctx     context.Context
+	set     func(*retryablehttp.Client)
 }
 
-// features measures what each feature costs where it is on, and that it costs nothing
-// where it is off.
+// features measures what a call that succeeds at once pays for each feature that is on. A
+// call without features is in the tables of success.
 func (b *bench) features() error {
-	if err := b.featuresOff(); err != nil {
-		return err
-	}
-	return b.featuresOn()
-}
-
-// featuresOff compares calls to which the features would apply with those of net/http.
-// NewClient sets none of them.
-func (b *bench) featuresOff() error {
-	t := &table{
-		title:  "Features that are off, 200 at once, stub transport",
-		note:   "Each row is a call for which the feature could do something, by a RoundTripper on which it is not set. Beside it is the same call by net/http.",
-		header: []string{"", "time per call", "ratio", "allocations", "above"},
-	}
-	get := func(do func(*http.Request) (*http.Response, error)) (call, error) {
-		req, err := http.NewRequest(http.MethodGet, featureURL, nil)
-		return func() (*http.Response, error) { return do(req) }, err
-	}
-	post := func(do func(*http.Request) (*http.Response, error)) (call, error) {
-		return func() (*http.Response, error) {
-			req, err := http.NewRequest(http.MethodPost, featureURL, strings.NewReader(featureBody))
-			if err != nil {
-				return nil, err
-			}
-			return do(req)
-		}, nil
-	}
-	for _, row := range []struct {
-		name, title string
-		prepare     func(func(*http.Request) (*http.Response, error)) (call, error)
-		answer      func() *http.Response
-	}{
-		{"idempotency-key", "`IdempotencyKey`, `SafeRetryPolicy`: POST of 1 KiB", post, nil},
-		{"body-max", "`BodyMax`: GET, a body of 1 KiB", get, objectAnswer},
-		{"resume-max", "`ResumeMax`: GET, a body of 1 KiB with an ETag", get, objectAnswer},
-		{"overrides", "`WithRetryMax`, `WithCheckRetry`: GET", get, nil},
-		{"replay-max", "`ReplayMax`: POST of 1 KiB with a GetBody", post, nil},
-	} {
-		plain := &http.Client{Transport: &featureStub{answer: row.answer}}
-		ours := newOurs(&featureStub{answer: row.answer}, settings{Retries: 2}).StandardClient()
-		rows, err := b.featureRace(
-			func() (call, error) { return row.prepare(plain.Do) },
-			func() (call, error) { return row.prepare(ours.Do) })
-		if err != nil {
-			return err
-		}
-		writeFeature(t, row.title, rows)
-		b.atMost("feature-off-"+row.name+"-allocs", float64(rows[1].allocs-rows[0].allocs), 0, "allocations above net/http", rows[1].err)
-	}
-	t.write(b.out)
-	return nil
-}
-
-func (b *bench) featuresOn() error {
-	t := &table{
-		title:  "Features that are on, 200 at once, stub transport",
-		note:   "Beside each is the same call by the same client without the feature.",
-		header: []string{"", "time per call", "ratio", "allocations", "above"},
-	}
-	bytes := func() any { return []byte(featureBody) }
+	data := strings.Repeat("x", 1024)
+	memory := func() any { return []byte(data) }
+	reader := func() any { return opaqueReader{io.NopCloser(strings.NewReader(data))} }
 	overridden := retryablehttp.WithCheckRetry(retryablehttp.WithRetryMax(context.Background(), 1), retryablehttp.DefaultRetryPolicy)
+	t := &table{
+		title:  "200 at the first attempt, no network",
+		note:   "`Client`, beside the same call of the same `Client` without the feature.",
+		header: []string{"", "time per call", "ratio", "allocations", "more"},
+	}
 	for _, f := range []feature{
 		{
-			name: "safe-policy-get", title: "`SafeRetryPolicy`, GET", method: http.MethodGet,
-			set: func(c *retryablehttp.Client) { c.CheckRetry = retryablehttp.SafeRetryPolicy }, limit: 0,
+			title: "`SafeRetryPolicy`, GET",
+			set:   func(c *retryablehttp.Client) { c.CheckRetry = retryablehttp.SafeRetryPolicy },
 		},
 		{
-			name: "safe-policy-post", title: "`SafeRetryPolicy`, POST of 1 KiB", method: http.MethodPost, newBody: bytes,
-			set: func(c *retryablehttp.Client) { c.CheckRetry = retryablehttp.SafeRetryPolicy }, limit: 12,
+			title: "`SafeRetryPolicy`, POST of 1 KiB", newBody: memory,
+			set: func(c *retryablehttp.Client) { c.CheckRetry = retryablehttp.SafeRetryPolicy },
 		},
 		{
-			name: "idempotency-key-post", title: "`IdempotencyKey`, `NewIdempotencyKey`, POST of 1 KiB", method: http.MethodPost, newBody: bytes,
-			set: func(c *retryablehttp.Client) { c.IdempotencyKey = retryablehttp.NewIdempotencyKey }, limit: 16,
+			title: "`IdempotencyKey: NewIdempotencyKey`, POST of 1 KiB", newBody: memory,
+			set: func(c *retryablehttp.Client) { c.IdempotencyKey = retryablehttp.NewIdempotencyKey },
 		},
 		{
-			name: "safe-policy-and-key-post", title: "`SafeRetryPolicy` and `IdempotencyKey`, POST of 1 KiB", method: http.MethodPost, newBody: bytes,
-			set: func(c *retryablehttp.Client) {
-				c.CheckRetry, c.IdempotencyKey = retryablehttp.SafeRetryPolicy, retryablehttp.NewIdempotencyKey
-			}, limit: 16,
+			title: "`AttemptTimeout`, GET",
+			set:   func(c *retryablehttp.Client) { c.AttemptTimeout = time.Minute },
 		},
 		{
-			name: "body-max", title: "`BodyMax`, GET, a body of 1 KiB", method: http.MethodGet, answer: objectAnswer,
-			set: func(c *retryablehttp.Client) { c.BodyMax = 1 << 20 }, limit: 8,
+			title: "`OnAttempt`, GET",
+			set:   func(c *retryablehttp.Client) { c.OnAttempt = func(retryablehttp.Attempt) {} },
 		},
 		{
-			name: "body-max-longer", title: "`BodyMax`, GET, a body that is announced as longer", method: http.MethodGet, answer: objectAnswer,
-			set: func(c *retryablehttp.Client) { c.BodyMax = 16 }, limit: 0,
+			title: "`BufferMax`, GET, response body of 1 KiB", object: true,
+			set: func(c *retryablehttp.Client) { c.BufferMax = 1 << 20 },
 		},
 		{
-			name: "resume-max", title: "`ResumeMax`, GET, a body of 1 KiB with an ETag", method: http.MethodGet, answer: objectAnswer,
-			set: func(c *retryablehttp.Client) { c.ResumeMax = 10 }, limit: 2,
+			title: "`BufferMax`, GET, response body with a larger Content-Length", object: true,
+			set: func(c *retryablehttp.Client) { c.BufferMax = 16 },
 		},
 		{
-			name: "overrides", title: "`WithRetryMax` and `WithCheckRetry` in the context, GET", method: http.MethodGet,
-			ctx: overridden, limit: 0,
+			title: "`ResumeMax`, GET, response body of 1 KiB with an ETag", object: true,
+			set: func(c *retryablehttp.Client) { c.ResumeMax = 10 },
 		},
 		{
-			name: "replay-max-negative", title: "POST of 1 KiB from a reader that can be read once, nothing kept", method: http.MethodPost,
-			newBody: func() any { return onceReader{strings.NewReader(featureBody)} },
-			set:     func(c *retryablehttp.Client) { c.ReplayMax = -1 }, limit: 0,
+			title: "`WithRetryMax` and `WithCheckRetry` in the context, GET",
+			ctx:   overridden,
+		},
+		{
+			title:   "POST of 1 KiB from a reader that can be read only once, beside a `[]byte`",
+			newBody: reader, without: memory,
+		},
+		{
+			title: "`ReplayMax: -1`, POST of 1 KiB from a reader that can be read only once", newBody: reader,
+			set: func(c *retryablehttp.Client) { c.ReplayMax = -1 },
 		},
 	} {
-		rows, err := b.featureRace(
-			func() (call, error) { return f.prepare(false) },
-			func() (call, error) { return f.prepare(true) })
+		rows, err := b.featureRace(f)
 		if err != nil {
 			return err
 		}
-		writeFeature(t, f.title, rows)
-		b.atMost("feature-on-"+f.name+"-allocs", float64(rows[1].allocs-rows[0].allocs), f.limit, "allocations above the same client without it", rows[1].err)
+		without, with := rows[0], rows[1]
+		if with.err != nil {
+			t.addFailed(f.title, with.err)
+		} else {
+			t.add(f.title, formatDuration(with.perOp), formatRatio(with.ratio), with.allocs, fmt.Sprintf("%+d", with.allocs-without.allocs))
+		}
 	}
-	// A body that can be read once has no form without ReplayMax; it is compared with the same
-	// bytes given as such.
-	once := feature{method: http.MethodPost, newBody: func() any { return onceReader{strings.NewReader(featureBody)} }}
-	memory := feature{method: http.MethodPost, newBody: bytes}
-	rows, err := b.featureRace(
-		func() (call, error) { return memory.prepare(false) },
-		func() (call, error) { return once.prepare(true) })
-	if err != nil {
-		return err
-	}
-	writeFeature(t, "POST of 1 KiB from a reader that can be read once, kept (beside it a []byte)", rows)
-	b.atMost("feature-on-replay-max-allocs", float64(rows[1].allocs-rows[0].allocs), 15, "allocations above a []byte", rows[1].err)
 	t.write(b.out)
 	return nil
 }
 
-const featureURL = "http://stub.example/thing"
-
-var featureBody = strings.Repeat("x", 1024)
-
-// objectAnswer is an answer that BodyMax and ResumeMax have something to do with.
-func objectAnswer() *http.Response {
-	return &http.Response{
-		StatusCode:    http.StatusOK,
-		Header:        http.Header{"Etag": {`"1"`}},
-		ContentLength: 1024,
-		Body:          &stubBody{left: 1024},
-	}
-}
-
-// featureStub is a stub with an answer of its own.
-type featureStub struct {
-	stub
-	answer func() *http.Response
-}
-
-func (s *featureStub) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := s.stub.RoundTrip(req)
-	if err != nil || s.answer == nil {
-		return resp, err
-	}
-	resp = s.answer()
-	resp.Request = req
-	return resp, nil
-}
-
-// onceReader hides what else its reader can do.
-type onceReader struct{ r io.Reader }
-
-func (r onceReader) Read(p []byte) (int, error) { return r.r.Read(p) }
-
-func (f *feature) prepare(on bool) (call, error) {
-	client := newOurs(&featureStub{answer: f.answer}, settings{Retries: 2})
-	ctx := context.Background()
-	if on && f.set != nil {
+func (f feature) prepare() (call, error) {
+	client := newOurs((&stub{object: f.object}).behindTransport(), settings{Retries: 2})
+	if f.set != nil {
 		f.set(client)
 	}
-	if on && f.ctx != nil {
-		ctx = f.ctx
-	}
+	ctx := request{Context: f.ctx}.context()
 	if f.newBody == nil {
-		req, err := retryablehttp.NewRequestWithContext(ctx, f.method, featureURL, nil)
+		req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, stubURL, nil)
 		return func() (*http.Response, error) { return client.Do(req) }, err
 	}
 	return func() (*http.Response, error) {
-		req, err := retryablehttp.NewRequestWithContext(ctx, f.method, featureURL, f.newBody())
+		req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, stubURL, f.newBody())
 		if err != nil {
 			return nil, err
 		}
@@ -211,12 +115,17 @@ func (f *feature) prepare(on bool) (call, error) {
 	}, nil
 }
 
-// featureRace times two calls beside each other and counts their allocations.
-func (b *bench) featureRace(prepare ...func() (call, error)) ([]stubRow, error) {
-	rows := make([]stubRow, len(prepare))
-	racers := make([]racer, len(prepare))
-	for i, p := range prepare {
-		c, err := p()
+// featureRace times a call without and with the feature and counts the allocations.
+func (b *bench) featureRace(f feature) ([]stubRow, error) {
+	off := f
+	off.set, off.ctx = nil, nil
+	if f.without != nil {
+		off.newBody = f.without
+	}
+	rows := make([]stubRow, 2)
+	racers := make([]racer, 2)
+	for i, variant := range []feature{off, f} {
+		c, err := variant.prepare()
 		if err != nil {
 			return nil, err
 		}
@@ -229,13 +138,4 @@ func (b *bench) featureRace(prepare ...func() (call, error)) ([]stubRow, error) 
 		rows[i].timing = t
 	}
 	return rows, nil
-}
-
-func writeFeature(t *table, title string, rows []stubRow) {
-	row := rows[1]
-	if row.err != nil {
-		t.addFailed(title, row.err)
-		return
-	}
-	t.add(title, formatDuration(row.perOp), fmt.Sprintf("%.3f", row.ratio), row.allocs, fmt.Sprintf("%+d", row.allocs-rows[0].allocs))
 }

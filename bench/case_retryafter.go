@@ -12,9 +12,9 @@ import (
 func (b *bench) retryAfter() error {
 	deadline := pick(b, time.Second, 200*time.Millisecond)
 	t := &table{
-		title:  fmt.Sprintf("Hostile Retry-After on a 503, caller's deadline %s, 4 retries allowed", deadline),
-		note:   "Time until the call ends (the longest of the trials) and attempts made. With an ending at the deadline the caller has waited for nothing; many attempts at once are what the server asked to be spared.",
-		header: []string{"", "86400", "", "999999999999999999", "", "year 9999", ""},
+		title:  fmt.Sprintf("503 with a Retry-After that is too long, caller's deadline %s, 4 retries allowed", deadline),
+		note:   "For each value of Retry-After: the time until the call ends (the longest of the trials) and the number of attempts. A call that ends at the deadline has waited in vain. More than one attempt ignores what the server asked for.",
+		header: []string{"", "86400 s: time", "attempts", "10^18 s: time", "attempts", "year 9999: time", "attempts"},
 	}
 	values := []string{"86400", "999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"}
 	for i, c := range retriers() {
@@ -58,8 +58,8 @@ func (b *bench) retryAfter() error {
 			cells = append(cells, formatDuration(worst), attempts)
 			if _, ok := c.(ours); ok {
 				name := []string{"seconds", "huge", "date"}[j]
-				b.atMost("hostile-retry-after-"+name+"-time", float64(worst)/float64(time.Millisecond), 10, "ms until the call ends", nil)
-				b.atMost("hostile-retry-after-"+name+"-attempts", float64(attempts), 1, "attempts", nil)
+				b.atMost("retryafter-"+name+"-time", float64(worst)/float64(time.Millisecond), 10, "ms until the call ends", nil)
+				b.atMost("retryafter-"+name+"-attempts", float64(attempts), 1, "attempts", nil)
 			}
 		}
 		t.add(cells...)

@@ -73,11 +73,8 @@ type kind int
 
 const (
 	inMemory kind = iota // a []byte, or a *bytes.Reader over it
-	// file is an *os.File as it comes, where the library takes raw bodies.
-	// Elsewhere it is an *os.File as Body and a GetBody that opens the file again.
+	// file is an *os.File, given to http.NewRequest or to the library's own function.
 	file
-	// section is an *os.File as Body and a GetBody that gives a section of it.
-	section
 	// seeker is a reader that can seek, and nothing else.
 	seeker
 	// withGetBody is a reader of an unknown type that can be opened again: by
@@ -88,19 +85,40 @@ const (
 )
 
 func (k kind) String() string {
-	return [...]string{"in memory", "file", "file, sections", "seeker", "with GetBody", "opaque"}[k]
+	return [...]string{"in memory", "file", "seeker", "with GetBody", "opaque"}[k]
 }
 
 // A payload is what an upload sends.
 type payload struct {
 	kind    kind
-	bytes   []byte // inMemory
-	path    string // otherwise
+	bytes   []byte
+	path    string // of the file that is sent if bytes is nil
 	size    int64
 	chunked bool // the length is not given
 }
 
 func (p *payload) open() (*os.File, error) { return os.Open(p.path) }
+
+// openOpaque opens the payload as a reader of an unknown type.
+func (p *payload) openOpaque() (io.ReadCloser, error) {
+	if p.bytes != nil {
+		return opaqueReader{io.NopCloser(bytes.NewReader(p.bytes))}, nil
+	}
+	f, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	return opaqueReader{f}, nil
+}
+
+// openSeeker opens the file as a reader that can seek, and nothing else.
+func (p *payload) openSeeker() (io.ReadSeekCloser, error) {
+	f, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	return seekReader{f}, nil
+}
 
 // length is what goes into http.Request.ContentLength.
 func (p *payload) length() int64 {
@@ -110,24 +128,11 @@ func (p *payload) length() int64 {
 	return p.size
 }
 
-// opaqueReader hides what it reads from.
-type opaqueReader struct{ f *os.File }
-
-func (r *opaqueReader) Read(p []byte) (int, error) { return r.f.Read(p) }
-func (r *opaqueReader) Close() error               { return r.f.Close() }
-
-// sectionReader is a section of a file, and closes the file.
-type sectionReader struct {
-	*io.SectionReader
-	io.Closer
-}
-
-// seekReader can be read and rewound.
-type seekReader struct{ f *os.File }
-
-func (r *seekReader) Read(p []byte) (int, error)                { return r.f.Read(p) }
-func (r *seekReader) Seek(off int64, whence int) (int64, error) { return r.f.Seek(off, whence) }
-func (r *seekReader) Close() error                              { return r.f.Close() }
+// opaqueReader and seekReader hide the type of what they read.
+type (
+	opaqueReader struct{ io.ReadCloser }
+	seekReader   struct{ io.ReadSeekCloser }
+)
 
 func (r request) context() context.Context {
 	if r.Context == nil {
@@ -143,45 +148,29 @@ func (r request) standard() (*http.Request, error) {
 	if p == nil {
 		return http.NewRequestWithContext(ctx, r.Method, r.URL, nil)
 	}
-	if p.kind == inMemory {
+	var body io.ReadCloser
+	var err error
+	switch p.kind {
+	case inMemory:
 		return http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(p.bytes))
+	case file:
+		body, err = p.open()
+	case seeker:
+		body, err = p.openSeeker()
+	case withGetBody, opaque:
+		body, err = p.openOpaque()
 	}
-	f, err := p.open()
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, nil)
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, body)
 	if err != nil {
-		f.Close()
+		body.Close()
 		return nil, err
 	}
 	req.ContentLength = p.length()
-	switch p.kind {
-	case file:
-		req.Body = f
-		req.GetBody = func() (io.ReadCloser, error) { return p.open() }
-	case section:
-		req.Body = f
-		req.GetBody = func() (io.ReadCloser, error) {
-			f, err := p.open()
-			if err != nil {
-				return nil, err
-			}
-			return &sectionReader{io.NewSectionReader(f, 0, p.size), f}, nil
-		}
-	case seeker:
-		req.Body = &seekReader{f}
-	case withGetBody:
-		req.Body = &opaqueReader{f}
-		req.GetBody = func() (io.ReadCloser, error) {
-			f, err := p.open()
-			if err != nil {
-				return nil, err
-			}
-			return &opaqueReader{f}, nil
-		}
-	case opaque:
-		req.Body = &opaqueReader{f}
+	if p.kind == withGetBody {
+		req.GetBody = p.openOpaque
 	}
 	return req, nil
 }

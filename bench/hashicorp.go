@@ -57,24 +57,20 @@ func (c hashicorpClient) Prepare(r request) (call, error) {
 			defer f.Close()
 			var raw any = f
 			if p.kind == seeker {
-				raw = &seekReader{f}
+				raw = seekReader{f}
 			}
 			req, err := retryablehttp.NewRequestWithContext(r.context(), r.Method, r.URL, raw)
 			if err != nil {
 				return nil, err
 			}
-			// It does not find the length of a seeker out.
+			// It does not determine the length of a seeker.
 			req.ContentLength = p.length()
 			return c.Do(req)
 		}, nil
 	case withGetBody:
 		return func() (*http.Response, error) {
 			req, err := retryablehttp.NewRequestWithContext(r.context(), r.Method, r.URL, retryablehttp.ReaderFunc(func() (io.Reader, error) {
-				f, err := p.open()
-				if err != nil {
-					return nil, err
-				}
-				return &opaqueReader{f}, nil
+				return p.openOpaque()
 			}))
 			if err != nil {
 				return nil, err
@@ -84,11 +80,11 @@ func (c hashicorpClient) Prepare(r request) (call, error) {
 		}, nil
 	case opaque:
 		return func() (*http.Response, error) {
-			f, err := p.open()
+			body, err := p.openOpaque()
 			if err != nil {
 				return nil, err
 			}
-			return post(&opaqueReader{f})
+			return post(body)
 		}, nil
 	}
 	return nil, errUnsupported

@@ -36,6 +36,17 @@ func (c *loopClient) Prepare(r request) (call, error) {
 	if r.Body != nil && (r.Body.kind == seeker || r.Body.kind == opaque) {
 		return nil, errUnsupported // no GetBody
 	}
+	if p := r.Body; p != nil && p.kind == file {
+		return func() (*http.Response, error) {
+			req, err := r.standard()
+			if err != nil {
+				return nil, err
+			}
+			// Every attempt gets an *os.File, which net/http sends by sendfile.
+			req.GetBody = func() (io.ReadCloser, error) { return p.open() }
+			return c.Do(req)
+		}, nil
+	}
 	return standardCall(c, r)
 }
 

@@ -1,13 +1,17 @@
-// Command bench measures retryablehttp beside its peers and writes the figures to
-// stdout as Markdown. Run it in this directory with
+// Command bench measures retryablehttp beside other libraries and prints tables in
+// Markdown. Run it in this directory with
 //
 //	go run .
 //
+// That writes the tables into docs/benchmarks.md as well. With -case or -quick they are
+// only printed.
+//
 // It starts itself a second time as the server of the network cases, on loopback,
-// so that the heap and the allocations that it measures are the clients' alone.
+// so that the heap, the allocations and the CPU time that it measures are the clients' alone.
 package main
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"io"
@@ -32,21 +36,21 @@ type bench struct {
 // A benchCase measures one thing and writes its tables. To add one, write a file
 // with such a function, and list it in cases.
 type benchCase struct {
-	name string
-	run  func(*bench) error
+	name, title string
+	run         func(*bench) error
 }
 
 var cases = []benchCase{
-	{"success", (*bench).success},
-	{"features", (*bench).features},
-	{"loopback", (*bench).loopback},
-	{"retry", (*bench).retry},
-	{"upload", (*bench).upload},
-	{"download", (*bench).download},
-	{"pool", (*bench).pool},
-	{"early503", (*bench).early503},
-	{"drip", (*bench).drip},
-	{"retryafter", (*bench).retryAfter},
+	{"success", "Success at the first attempt, without a network", (*bench).success},
+	{"features", "Optional features", (*bench).features},
+	{"loopback", "Success at the first attempt, over loopback", (*bench).loopback},
+	{"retry", "Retries", (*bench).retry},
+	{"upload", "Uploads that are retried", (*bench).upload},
+	{"download", "Downloads", (*bench).download},
+	{"pool", "Connections kept while other calls fail", (*bench).pool},
+	{"early503", "503 in the middle of an upload", (*bench).early503},
+	{"drip", "Slow body of a 503", (*bench).drip},
+	{"retryafter", "Retry-After that is too long", (*bench).retryAfter},
 }
 
 func main() {
@@ -55,16 +59,35 @@ func main() {
 		return
 	}
 	var (
-		pattern = flag.String("case", "", "run only the cases whose name matches this `regexp`")
-		rounds  = flag.Int("rounds", 40, "how many rounds the cases over loopback run; those without a network run more, slow ones fewer")
-		quick   = flag.Bool("quick", false, "a small run that shows that everything works; its timings say little")
+		pattern = flag.String("case", "", "run only the cases whose name matches this `regexp`, and do not write docs/benchmarks.md")
+		rounds  = flag.Int("rounds", 40, "how many rounds to run; fast cases run a multiple of it, slow ones a fraction")
+		quick   = flag.Bool("quick", false, "a small run that shows that everything works; its timings say little, so docs/benchmarks.md is not written")
 		seed    = flag.Uint64("seed", 1, "draws the order within the rounds")
 	)
 	flag.Parse()
-	if _, err := run(os.Stdout, *pattern, *rounds, *quick, *seed); err != nil {
+	var err error
+	if *pattern != "" || *quick {
+		_, err = run(os.Stdout, *pattern, *rounds, *quick, *seed)
+	} else {
+		err = runAndWrite(*rounds, *seed)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// runAndWrite runs all cases and writes their tables into docs/benchmarks.md.
+func runAndWrite(rounds int, seed uint64) error {
+	p, err := readPage(pagePath) // before anything is measured, in case it cannot be written
+	if err != nil {
+		return err
+	}
+	var tables bytes.Buffer
+	if _, err := run(io.MultiWriter(os.Stdout, &tables), "", rounds, false, seed); err != nil {
+		return err
+	}
+	return p.write(tables.String())
 }
 
 // run runs the cases and returns the goals with what was measured.
@@ -94,18 +117,17 @@ func run(out io.Writer, pattern string, rounds int, quick bool, seed uint64) ([]
 		server: server,
 		dir:    dir,
 	}
-	fmt.Fprintf(out, "# retryablehttp beside its peers\n\n%s %s/%s, %d CPUs, %d rounds, seed %d",
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), b.rounds, seed)
+	fmt.Fprintf(out, "Measured on %s with %s on %s/%s, %d CPUs, %d rounds, seed %d.\n\n",
+		time.Now().Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), b.rounds, seed)
 	if quick {
-		fmt.Fprint(out, ", quick: the timings say little")
+		fmt.Fprint(out, "This was a quick run; its timings say little.\n\n")
 	}
-	fmt.Fprint(out, "\n\n")
 	for _, c := range cases {
 		if !chosen.MatchString(c.name) {
 			continue
 		}
 		start := time.Now()
-		fmt.Fprintf(out, "## %s\n\n", c.name)
+		fmt.Fprintf(out, "## %s\n\n", c.title)
 		if err := c.run(b); err != nil {
 			return nil, fmt.Errorf("case %s: %w", c.name, err)
 		}

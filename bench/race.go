@@ -15,46 +15,52 @@ type racer struct {
 	run  func(n int) error
 }
 
-// timing is what a race says of one racer.
+// timing is what a race has measured of one racer.
 type timing struct {
-	perOp time.Duration // median of the rounds
-	ratio float64       // median of the rounds' ratios to the first racer
-	err   error         // why it has dropped out
+	perOp, cpu      time.Duration // medians of the rounds
+	ratio, cpuRatio float64       // medians of the rounds' ratios to the first racer
+	err             error         // why there are no figures
 }
 
-// race has all racers run in turn, for about slice each, in an order drawn anew for
-// each round. Noise that lasts longer than a round hits all of them, so the ratio
-// to the first racer is taken within each round.
+// race runs all racers in turn, for about slice each, in an order drawn anew for each
+// round. Noise that lasts longer than a round hits all of them, so ratios to the first
+// racer are taken within each round.
 func (b *bench) race(racers []racer, rounds int, slice time.Duration) []timing {
 	n := make([]int, len(racers))
-	perOp := make([][]float64, len(racers))
-	ratios := make([][]float64, len(racers))
+	perOp, cpu := make([][]float64, len(racers)), make([][]float64, len(racers))
+	ratios, cpuRatios := make([][]float64, len(racers)), make([][]float64, len(racers))
 	out := make([]timing, len(racers))
 	for i, r := range racers {
 		n[i], out[i].err = calibrate(r, slice)
 	}
 	for range rounds {
-		took := make([]float64, len(racers))
+		took, used := make([]float64, len(racers)), make([]float64, len(racers))
 		for _, i := range b.rand.Perm(len(racers)) {
 			if out[i].err != nil {
 				continue
 			}
-			runtime.GC() // nobody pays for what the one before has left
-			start := time.Now()
+			runtime.GC() // of the garbage of the racer before
+			start, cpu := time.Now(), cpuTime()
 			out[i].err = racers[i].run(n[i])
 			took[i] = float64(time.Since(start)) / float64(n[i])
+			used[i] = float64(cpuTime()-cpu) / float64(n[i])
 		}
 		for i := range racers {
 			if out[i].err == nil && out[0].err == nil {
 				perOp[i] = append(perOp[i], took[i])
 				ratios[i] = append(ratios[i], took[i]/took[0])
+				cpu[i] = append(cpu[i], used[i])
+				cpuRatios[i] = append(cpuRatios[i], used[i]/used[0])
 			}
 		}
 	}
 	for i := range out {
+		if out[i].err == nil && out[0].err != nil {
+			out[i].err = fmt.Errorf("%s, to compare with, failed", racers[0].name)
+		}
 		if out[i].err == nil {
-			out[i].perOp = time.Duration(median(perOp[i]))
-			out[i].ratio = median(ratios[i])
+			out[i].perOp, out[i].cpu = time.Duration(median(perOp[i])), time.Duration(median(cpu[i]))
+			out[i].ratio, out[i].cpuRatio = median(ratios[i]), median(cpuRatios[i])
 		}
 	}
 	return out
@@ -126,6 +132,8 @@ func median(v []float64) float64 {
 	}
 	return (v[len(v)/2-1] + v[len(v)/2]) / 2
 }
+
+func formatRatio(ratio float64) string { return fmt.Sprintf("%.3f", ratio) }
 
 func formatDuration(d time.Duration) string {
 	switch {

@@ -22,7 +22,7 @@ func (t *table) add(cells ...any) {
 	t.rows = append(t.rows, row)
 }
 
-// addFailed fills a row of a contender that could not do what was asked.
+// addFailed adds the row of a contender that failed.
 func (t *table) addFailed(name string, err error) {
 	row := make([]string, len(t.header))
 	row[0], row[1] = name, "failed: "+oneLine(err)
@@ -38,7 +38,9 @@ func oneLine(err error) string {
 }
 
 func (t *table) write(w io.Writer) {
-	fmt.Fprintf(w, "### %s\n\n", t.title)
+	if t.title != "" {
+		fmt.Fprintf(w, "### %s\n\n", t.title)
+	}
 	if t.note != "" {
 		fmt.Fprintf(w, "%s\n\n", t.note)
 	}
@@ -49,7 +51,7 @@ func (t *table) write(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// A goal is something that this library is to reach.
+// A goal is a limit that this library should meet.
 type goal struct {
 	name   string
 	figure float64
@@ -77,14 +79,16 @@ func (b *bench) atLeast(name string, figure, limit float64, unit string, err err
 	b.goals = append(b.goals, goal{name, figure, limit, false, unit, err})
 }
 
-// writeGoals writes one line for each goal: name, sign and limit, figure, unit, and
-// met or missed, with tabs between.
+// writeGoals writes one row for each goal.
 func (b *bench) writeGoals() {
-	fmt.Fprintf(b.out, "## Goals\n\n```tsv\ngoal\tlimit\tfigure\tunit\tresult\n")
+	t := &table{
+		note:   "What this library is meant to reach, and what it reached in this run. The first word of a name is the case.",
+		header: []string{"goal", "limit", "measured", "unit", "result"},
+	}
 	for _, g := range b.goals {
-		sign, result := ">=", "missed"
+		sign, result := "at least", "missed"
 		if g.atMost {
-			sign = "<="
+			sign = "at most"
 		}
 		if g.met() {
 			result = "met"
@@ -93,7 +97,8 @@ func (b *bench) writeGoals() {
 		if g.err != nil {
 			figure = "failed: " + oneLine(g.err)
 		}
-		fmt.Fprintf(b.out, "%s\t%s%g\t%s\t%s\t%s\n", g.name, sign, g.limit, figure, g.unit, result)
+		t.add(g.name, fmt.Sprintf("%s %g", sign, g.limit), figure, g.unit, result)
 	}
-	fmt.Fprintf(b.out, "```\n")
+	fmt.Fprint(b.out, "## Goals\n\n")
+	t.write(b.out)
 }

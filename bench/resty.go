@@ -43,7 +43,7 @@ func raw(resp *resty.Response, err error) (*http.Response, error) {
 
 func (c restyClient) Prepare(r request) (call, error) {
 	p := r.Body
-	if p != nil && (p.kind == section || p.kind == withGetBody || p.chunked) {
+	if p != nil && (p.kind == withGetBody || p.chunked && p.kind != opaque) {
 		return nil, errUnsupported // no place to put a GetBody
 	}
 	return func() (*http.Response, error) {
@@ -58,7 +58,7 @@ func (c restyClient) Prepare(r request) (call, error) {
 			}
 			defer done()
 			req.SetBody(body).SetHeader("Content-Type", "application/octet-stream")
-			if p.kind != inMemory {
+			if p.kind != inMemory && !p.chunked {
 				req.SetContentLength(p.size)
 			}
 		}
@@ -69,18 +69,15 @@ func (c restyClient) Prepare(r request) (call, error) {
 // restyBody gives files and seekers without their Close: a body that the transport
 // has closed cannot be rewound for the retry.
 func restyBody(p *payload) (body any, done func(), err error) {
-	if p.kind == inMemory {
+	switch p.kind {
+	case inMemory:
 		return p.bytes, func() {}, nil
+	case opaque:
+		r, err := p.openOpaque()
+		return r, func() { r.Close() }, err
 	}
 	f, err := p.open()
-	if err != nil {
-		return nil, nil, err
-	}
-	done = func() { f.Close() }
-	if p.kind == opaque {
-		return &opaqueReader{f}, done, nil
-	}
-	return struct{ io.ReadSeeker }{f}, done, nil
+	return struct{ io.ReadSeeker }{f}, func() { f.Close() }, err
 }
 
 type noLog struct{}

@@ -65,7 +65,7 @@ func (c oursClient) Prepare(r request) (call, error) {
 			if p.kind == file {
 				return post(f)
 			}
-			return post(&seekReader{f})
+			return post(seekReader{f})
 		}, nil
 	case withGetBody:
 		if !p.chunked {
@@ -83,20 +83,16 @@ func (c oursClient) Prepare(r request) (call, error) {
 		}
 		return func() (*http.Response, error) {
 			return post(retryablehttp.ReaderFunc(func() (io.Reader, error) {
-				f, err := p.open()
-				if err != nil {
-					return nil, err
-				}
-				return &opaqueReader{f}, nil
+				return p.openOpaque()
 			}))
 		}, nil
 	case opaque:
 		return func() (*http.Response, error) {
-			f, err := p.open()
+			body, err := p.openOpaque()
 			if err != nil {
 				return nil, err
 			}
-			return post(&opaqueReader{f})
+			return post(body)
 		}, nil
 	}
 	return nil, errUnsupported
@@ -105,8 +101,19 @@ func (c oursClient) Prepare(r request) (call, error) {
 // oursRoundTripper is this library inside an http.Client.
 type oursRoundTripper struct{}
 
+// ownName returns how goals name a contender that is this library.
+func ownName(c contender) (name string, ok bool) {
+	switch c.(type) {
+	case ours:
+		return "client", true
+	case oursRoundTripper:
+		return "roundtripper", true
+	}
+	return "", false
+}
+
 func (oursRoundTripper) Name() string { return "**this library**, RoundTripper" }
 
 func (oursRoundTripper) New(rt http.RoundTripper, s settings) client {
-	return netHTTPClient{&http.Client{Transport: &retryablehttp.RoundTripper{Client: newOurs(rt, s)}}}
+	return netHTTPClient{&http.Client{Transport: &retryablehttp.RoundTripper{Base: rt, Client: newOurs(rt, s)}}}
 }

@@ -32,11 +32,11 @@ type addresses struct {
 type seen struct {
 	Attempts int
 	Wrong    int // bodies accepted with a 200 that were not what was to be sent
-	Broken   int // bodies that broke off in an attempt that was to be accepted
-	// Retry is the time from the header of the first answer to the next request.
+	Broken   int // bodies that were truncated in an attempt that was to be accepted
+	// Retry is the time from the header of the first response to the next request.
 	Retry time.Duration
 
-	firstAnswer time.Time
+	firstResponse time.Time
 }
 
 // server answers requests of all cases. Every path carries a key, for which it
@@ -135,8 +135,8 @@ func (s *server) arrive(r *http.Request) int {
 	defer s.mu.Unlock()
 	k := s.key(r)
 	k.Attempts++
-	if k.Attempts == 2 && !k.firstAnswer.IsZero() {
-		k.Retry = time.Since(k.firstAnswer)
+	if k.Attempts == 2 && !k.firstResponse.IsZero() {
+		k.Retry = time.Since(k.firstResponse)
 	}
 	return k.Attempts
 }
@@ -164,8 +164,12 @@ func fill(w io.Writer, n int64) {
 	}
 }
 
-// plain answers with size bytes.
+// plain expects a body of body bytes and responds with size bytes.
 func (s *server) plain(w http.ResponseWriter, r *http.Request) {
+	if n, _, err := receive(r.Body, false); err != nil || n != number(r, "body") {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
 	size := number(r, "size")
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
@@ -269,7 +273,7 @@ func (s *server) drip(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusServiceUnavailable)
 	rc := http.NewResponseController(w)
 	rc.Flush()
-	s.update(r, func(k *seen) { k.firstAnswer = time.Now() })
+	s.update(r, func(k *seen) { k.firstResponse = time.Now() })
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range 4096 {

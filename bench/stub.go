@@ -4,26 +4,33 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
 
-// stub is a transport without a network. As a real one does, it reads the body
-// through a buffer of its own, closes it, and returns a response of its own.
+// stub answers requests without a network. As net/http does, it reads the request's body
+// through a buffer of its own, closes it, and returns a new response.
 type stub struct {
-	// fails of every fails+1 requests are answered with 503.
+	// fails of every fails+1 requests get a 503.
 	fails int64
-	// errorBody is the size of the body of a 503. None is http.NoBody.
+	// errorBody is the size of the body of a 503. 0 means http.NoBody.
 	errorBody int
-	// memory gives that body the form that most stubs give it: an io.NopCloser around
-	// a reader over memory.
-	memory bool
+	// object gives a 200 a body of 1 KiB and an ETag. Otherwise its body is http.NoBody.
+	object bool
 
 	requests atomic.Int64
 }
 
-var errorText = strings.Repeat("it does not work ", 64)
+// behindTransport returns an *http.Transport, as most programs have it, that hands its
+// requests to s instead of a connection.
+func (s *stub) behindTransport() http.RoundTripper {
+	t := newTransport()
+	t.RegisterProtocol("http", s)
+	return t
+}
+
+// stubURL is where the requests to stubs go.
+const stubURL = "http://stub.example/thing"
 
 var stubBuffers = sync.Pool{New: func() any { return new([4096]byte) }}
 
@@ -45,15 +52,20 @@ func (s *stub) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if s.fails > 0 && (s.requests.Add(1)-1)%(s.fails+1) < s.fails {
 		resp.Status, resp.StatusCode = "503 Service Unavailable", http.StatusServiceUnavailable
-		if s.errorBody > 0 {
-			resp.Body = &stubBody{left: s.errorBody}
-			if s.memory {
-				resp.Body = io.NopCloser(strings.NewReader(errorText[:s.errorBody]))
-			}
-			resp.ContentLength = int64(s.errorBody)
-		}
+		setBody(resp, s.errorBody)
+		return resp, nil
+	}
+	if s.object {
+		resp.Header["Etag"] = []string{`"1"`}
+		setBody(resp, 1024)
 	}
 	return resp, nil
+}
+
+func setBody(resp *http.Response, size int) {
+	if size > 0 {
+		resp.Body, resp.ContentLength = &stubBody{left: size}, int64(size)
+	}
 }
 
 func swallow(body io.ReadCloser, want int64) error {
@@ -79,7 +91,8 @@ func swallow(body io.ReadCloser, want int64) error {
 	return nil
 }
 
-// stubBody is a response body as a network's would be: of a type that nobody knows.
+// stubBody is a response body of a type that no library knows, as the one of a connection
+// is.
 type stubBody struct{ left int }
 
 func (b *stubBody) Read(p []byte) (int, error) {
