@@ -12,8 +12,16 @@ NESTED := $(filter-out .,$(MODULES))
 
 EXAMPLES := $(sort $(patsubst %/main.go,%,$(wildcard examples/*/main.go)))
 
-# The linter's version is pinned in a module of its own, so that the library's go.mod does not carry it.
+# The versions of the linters are pinned in a module of their own, so that the library's go.mod does not carry them.
 STATICCHECK := tool -modfile=$(CURDIR)/tools/go.mod staticcheck
+ACTIONLINT := tool -modfile=$(CURDIR)/tools/go.mod actionlint
+
+# Systems for which the modules that programs import are checked without running anything.
+OTHER_SYSTEMS := windows darwin
+IMPORTED := . retrytest compat/hashicorp
+
+# What a reader may open. docs/compatibility.md names tests of other programs.
+DOCS := $(wildcard *.md docs/*.md */README.md)
 
 # Of the output of go test -v: the result of each package, and the skipped tests with what they say.
 SKIPPED := /^=== / { test = $$3; next } \
@@ -42,21 +50,31 @@ tidy: ## fail if a go.mod or go.sum is not as go mod tidy would write it, in eve
 	@for m in $(MODULES); do echo "== go mod tidy -diff ($$m)"; go -C "$$m" mod tidy -diff; done
 
 .PHONY: docs
-docs: ## fail if README.md names a test that does not exist
-	@echo "== README.md"
-	@for t in $$(grep -oE '\b(Test|Fuzz|Example|Benchmark)[A-Z][A-Za-z0-9_]*' README.md | sort -u); do \
-		grep -rqE "^func $$t\(" --include='*_test.go' . || { echo "README.md names $$t, which is in no test file"; exit 1; }; \
+docs: ## fail if a document names a test that does not exist, or links to a file that does not exist
+	@echo "== $(words $(DOCS)) documents"
+	@for d in $(DOCS); do \
+		[ "$$d" = docs/compatibility.md ] || for t in $$(grep -ohE '\b(Test|Fuzz|Example|Benchmark)[A-Z][A-Za-z0-9_]*' "$$d" | sort -u); do \
+			grep -rqE "^func $$t\(" --include='*_test.go' . || { echo "$$d names $$t, which is in no test file"; exit 1; }; \
+		done; \
+		for l in $$(grep -oE '\]\([^)#:]+[)#]' "$$d" | tr -d '])(#' | sort -u); do \
+			[ -e "$$(dirname "$$d")/$$l" ] || { echo "$$d links to $$l, which does not exist"; exit 1; }; \
+		done; \
 	done
 
 .PHONY: vet
-vet: ## go vet in the root module
+vet: ## go vet in the root module, and for other systems in the modules that programs import
 	@echo "== go vet (.)"
 	@go vet ./...
+	@for os in $(OTHER_SYSTEMS); do for m in $(IMPORTED); do \
+		echo "== go vet for $$os ($$m)"; GOOS=$$os go -C "$$m" vet ./...; \
+	done; done
 
 .PHONY: lint
-lint: ## staticcheck in the root module, with every check on but those that staticcheck.conf explains
+lint: ## staticcheck in the root module, with every check on but those that staticcheck.conf explains; actionlint for the workflows
 	@echo "== staticcheck (.)"
 	@go $(STATICCHECK) ./...
+	@echo "== actionlint"
+	@go $(ACTIONLINT)
 
 .PHONY: race
 race: ## the tests of the root module with the race detector; this runs the fuzz seeds too
@@ -89,13 +107,17 @@ modules: ## vet, staticcheck and tests with the race detector in every other mod
 	done
 
 .PHONY: fuzz
-fuzz: ## fuzz every fuzz target of the root module for FUZZTIME (10s)
-	@for p in $$(go list ./...); do \
-		for f in $$(go test -list '^Fuzz' "$$p" | grep '^Fuzz' || true); do \
-			echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p"; \
+fuzz: ## fuzz every fuzz target of every module for FUZZTIME (10s)
+	@for m in $(MODULES); do for p in $$(go -C "$$m" list ./...); do \
+		for f in $$(go -C "$$m" test -list '^Fuzz' "$$p" | grep '^Fuzz' || true); do \
+			echo "== $$p $$f"; go -C "$$m" test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p"; \
 		done; \
-	done
+	done; done
 
 .PHONY: bench
-bench: ## the comparison with other libraries, as the tables in README.md have it
+bench: ## the comparison with other libraries, written into docs/benchmarks.md; about 10 minutes
 	@go -C bench run .
+
+.PHONY: compat
+compat: ## the tests of published programs with both libraries; writes the table in docs/compatibility.md; about 15 minutes
+	@go -C compat run ./programs
