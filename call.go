@@ -52,16 +52,16 @@ func (c *call) do() (*http.Response, error) {
 		c.discardBody()
 		return nil, err
 	}
-	answered := false
-	defer func() { c.finishBody(answered) }()
-	if stream := c.body.stream; stream != nil {
-		stream.watch(c.ctx)
-		if s := c.readAhead(stream); s != nil {
-			return c.fail(new(attempt), s)
+	var a attempt
+	answered, returned := false, false
+	defer func() {
+		if !returned { // a callback or the body has panicked
+			a.abandon()
 		}
-	}
-	resp, err := c.run()
-	answered = err == nil
+		c.finishBody(answered)
+	}()
+	resp, err := c.attempts(&a)
+	answered, returned = err == nil, true
 	return resp, err
 }
 
@@ -154,21 +154,14 @@ func (c *call) readAhead(stream *stream) *ending {
 	return nil
 }
 
-func (c *call) run() (*http.Response, error) {
-	var a attempt
-	returned := false
-	defer func() {
-		if !returned { // a callback has panicked
-			a.abandon()
+// attempts makes attempts until one is accepted or the call fails. a is the current one.
+func (c *call) attempts(a *attempt) (*http.Response, error) {
+	if stream := c.body.stream; stream != nil {
+		stream.watch(c.ctx)
+		if s := c.readAhead(stream); s != nil {
+			return c.fail(a, s)
 		}
-	}()
-	resp, err := c.loop(&a)
-	returned = true
-	return resp, err
-}
-
-// loop makes attempts until one is accepted or the call fails. a is the current one.
-func (c *call) loop(a *attempt) (*http.Response, error) {
+	}
 	for {
 		next := attempt{number: a.number + 1}
 		if s := c.prepare(&next, a.resp); s != nil {

@@ -43,11 +43,14 @@ func (e *ResumeError) Timeout() bool { return isTimeout(e.Err) }
 // makeResumable gives a response that the policy accepts a body that survives a cut, if
 // Client.ResumeMax allows it and the response says how to recognize the rest.
 func (c *call) makeResumable(a *attempt) {
+	if c.client.ResumeMax <= 0 {
+		return
+	}
 	resp, source := a.resp, a.resp.Request
 	if source == nil {
 		source = a.req
 	}
-	if c.client.ResumeMax <= 0 || c.resuming || c.outer != nil && c.outer.client.ResumeMax > 0 ||
+	if c.resuming || c.outer != nil && c.outer.client.ResumeMax > 0 ||
 		resp.Body == http.NoBody || method(c.req) != http.MethodGet || method(source) != http.MethodGet {
 		return
 	}
