@@ -77,9 +77,11 @@ lint: ## staticcheck in the root module, with every check on but those that stat
 	@go $(ACTIONLINT)
 
 .PHONY: race
-race: ## the tests of the root module with the race detector; this runs the fuzz seeds too
+race: ## the tests of the root module with the race detector and the fuzz seeds; a skipped test is shown with its reason
 	@echo "== go test -race (.)"
-	@go test -race ./...
+	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
+	go test -race -v ./... >"$$out" 2>&1 || { cat "$$out"; exit 1; }; \
+	awk '$(SKIPPED)' "$$out"
 
 .PHONY: unit
 unit: ## the tests of the root module without the race detector, for a quick answer

@@ -114,7 +114,7 @@ func (c *call) prepareRetry(last *http.Response) error {
 }
 
 // setContext gives the attempt a context of its own if it needs one: to be found by its
-// number, by clients in the transport, or to be ended.
+// number, by clients in the transport, to be observed, or to be ended.
 func (c *call) setContext(a *attempt) {
 	_, plain := c.transport().(*http.Transport)
 	timed := c.client.AttemptTimeout > 0 || c.client.MaxElapsedTime > 0 || !c.redirects && c.client.httpClient().Timeout > 0
@@ -137,15 +137,14 @@ func (c *call) setContext(a *attempt) {
 		asksUnsent: c.asksUnsent(),
 		endable:    timed || !plain,
 	}
-	switch {
-	case c.outer != nil:
+	if c.outer != nil {
 		a.ctx.number, a.ctx.key = c.outer.number, c.outer.key
-	case c.past.nestedKey == nil:
-		c.past.nestedKey = &a.ctx.firstKey
-		fallthrough
-	default:
-		a.ctx.key = c.past.nestedKey
+		return
 	}
+	if c.past.nestedKey == nil {
+		c.past.nestedKey = &a.ctx.firstKey
+	}
+	a.ctx.key = c.past.nestedKey
 }
 
 // setBody gives the attempt its request body.
