@@ -11,26 +11,34 @@ import (
 
 // call is one Client.Do or RoundTripper.RoundTrip.
 type call struct {
-	client    *Client
-	base      http.RoundTripper   // RoundTripper.Base; nil means the client's transport
-	redirects bool                // are followed: Client.Do, not a RoundTripper
-	resuming  bool                // requests the rest of another call's response body
-	handler   ResponseHandlerFunc // may be nil
+	settings
+	resuming bool                // requests the rest of another call's response body
+	handler  ResponseHandlerFunc // may be nil
 
 	req     *http.Request // the caller's or, if private, a copy that PrepareRetry may change
 	private bool
 	body    callBody
 
 	// Settled before the first attempt.
-	ctx      context.Context // the caller's
+	ctx   context.Context // the caller's
+	key   string          // the Idempotency-Key to add, "" for none
+	outer *attemptContext // of the client in whose transport the call is made, which does the retrying
+	start time.Duration   // on the clock of now
+
+	past past
+}
+
+// settings say how a call is made. A request for the rest of its response's body is made
+// with the same.
+type settings struct {
+	client    *Client
+	base      http.RoundTripper // RoundTripper.Base; nil means the client's transport
+	redirects bool              // are followed: Client.Do, not a RoundTripper
+
+	// Settled before the first attempt, of the client and the caller's context.
 	log      callLog
 	check    CheckRetry
 	retryMax int
-	key      string          // the Idempotency-Key to add, "" for none
-	outer    *attemptContext // of the client in whose transport the call is made, which does the retrying
-	start    time.Duration   // on the clock of now
-
-	past past
 }
 
 // past is what the attempts of a call leave to later ones.
@@ -39,6 +47,7 @@ type past struct {
 	suspect   suspicion
 	lastCause error      // of the last attempt that failed
 	nestedKey *nestedKey // for clients in the transport
+	drained   *bodyStart // of the last response that was drained, nil if none was
 }
 
 // ending says why and with what error a call fails.
@@ -385,7 +394,7 @@ func (c *call) wait(a *attempt, wait time.Duration) *ending {
 		defer timer.Stop()
 		due = timer.C
 	}
-	a.drain(min(max(wait, drainGrace), drainTime), c.ctx.Done())
+	c.drain(a, min(max(wait, drainGrace), drainTime), c.ctx.Done())
 	if due != nil {
 		select {
 		case <-due:
@@ -421,7 +430,7 @@ func (c *call) fail(a *attempt, s *ending) (*http.Response, error) {
 	if c.ctx.Err() != nil {
 		canceled = nil // the time is short in any case
 	}
-	a.drain(c.lastBodyTime(s.reason), canceled)
+	c.drain(a, c.lastBodyTime(s.reason), canceled)
 	if !c.redirects {
 		s.err = withoutURL(s.err, shown)
 	}
@@ -465,11 +474,11 @@ func (c *call) report(a *attempt, result Attempt) {
 }
 
 // transport returns what sends the attempts.
-func (c *call) transport() http.RoundTripper {
-	if c.base != nil {
-		return c.base
+func (s *settings) transport() http.RoundTripper {
+	if s.base != nil {
+		return s.base
 	}
-	return c.client.transport()
+	return s.client.transport()
 }
 
 // epoch is where the clock of now starts.

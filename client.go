@@ -256,7 +256,7 @@ func (c *Client) Do(req *Request) (*http.Response, error) {
 	if req == nil || req.Request == nil {
 		return nil, errNilRequest
 	}
-	call := call{client: c, redirects: true, req: req.Request, body: req.callBody(), handler: req.responseHandler}
+	call := call{settings: settings{client: c, redirects: true}, req: req.Request, body: req.callBody(), handler: req.responseHandler}
 	resp, err := call.do()
 	if call.private {
 		req.Request = call.req

@@ -166,3 +166,37 @@ func TestRetriedUploadIsStreamed(t *testing.T) {
 type zeros struct{}
 
 func (zeros) ReadAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+func TestFailedResponsesOfACallShareOneBuffer(t *testing.T) {
+	big := strings.Repeat("x", drainMax)
+	step := func(req *http.Request) (*http.Response, error) { return respond(req, 503, big), nil }
+	client, _ := scripted(step, step, step, step, step)
+	client.RetryMax = 4
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := client.Get("http://host/")
+	runtime.ReadMemStats(&after)
+	require.Error(t, err)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(3*drainMax))
+}
+
+func TestBodyOfAnEarlierResponseNeverShowsALaterOne(t *testing.T) {
+	client, _ := scripted(
+		func(req *http.Request) (*http.Response, error) { return respond(req, 503, "first"), nil },
+		func(req *http.Request) (*http.Response, error) { return respond(req, 503, "later"), nil })
+	client.RetryMax = 1
+	var first *http.Response
+	client.PrepareRetry = func(req *http.Request) error {
+		first = req.Response
+		return nil
+	}
+	_, err := client.Get("http://host/")
+	var gaveUp *GiveUpError
+	require.ErrorAs(t, err, &gaveUp)
+	data, err := io.ReadAll(first.Body)
+	assert.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+	assert.Empty(t, data)
+	data, err = io.ReadAll(gaveUp.Response.Body)
+	assert.NoError(t, err)
+	assert.Equal(t, "later", string(data))
+}

@@ -29,12 +29,13 @@ const (
 // drain reads the start of a failed response's body, closes the body, and replaces it by
 // what was read. Reading ends at the time limit, or when canceled is closed. A body that
 // takes longer costs its connection.
-func (a *attempt) drain(limit time.Duration, canceled <-chan struct{}) {
+func (c *call) drain(a *attempt, limit time.Duration, canceled <-chan struct{}) {
 	if a.resp == nil || a.drained || a.resp.Body == http.NoBody {
 		return
 	}
 	a.drained = true
-	start := new(bodyStart)
+	start := &bodyStart{buf: c.past.drained.takeBuffer()}
+	c.past.drained = start
 	if a.transportBody != nil && sameBody(a.transportBody, withoutContext(a.resp.Body)) {
 		a.drainHere(start, limit)
 	} else {
@@ -97,9 +98,25 @@ func (a *attempt) drainBeside(start *bodyStart, limit time.Duration, canceled <-
 
 // bodyStart is what was read of a body, and how it ended. It is the body from then on.
 type bodyStart struct {
+	buf  []byte // for all that is read
 	mu   sync.Mutex
-	data []byte // not yet read from it
+	data []byte // of buf, not yet read from it
 	end  error  // nil while it is being read
+}
+
+// takeBuffer takes the buffer of a body that nobody needs any more, because another
+// attempt has followed. A body that was cut may still be written to.
+func (s *bodyStart) takeBuffer() []byte {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end == errBodyCut {
+		return nil
+	}
+	s.data, s.end = nil, http.ErrBodyReadAfterClose
+	return s.buf
 }
 
 // readFrom reads up to drainMax bytes of a body that announces a length, -1 for none.
@@ -107,11 +124,15 @@ func (s *bodyStart) readFrom(body io.Reader, announced int64) {
 	if announced < 0 {
 		announced = 4 << 10
 	}
-	buf := make([]byte, min(announced+1, drainMax)) // one more, to see the end
+	buf, size := s.buf, min(announced+1, drainMax) // one more, to see the end
+	if buf = buf[:min(cap(buf), drainMax)]; int64(len(buf)) < size {
+		buf = make([]byte, size)
+	}
 	for n, more := 0, true; more; {
 		if n == len(buf) && n < drainMax {
 			buf = append(buf, make([]byte, min(len(buf), drainMax-len(buf)))...)
 		}
+		s.buf = buf
 		// A connection can be used again when the end of the body was seen. A read of no
 		// bytes finds an end that is next.
 		read, err := body.Read(buf[n:])

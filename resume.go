@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/a0b132ce/retryablehttp/internal/byterange"
-	"github.com/a0b132ce/retryablehttp/internal/redact"
 )
 
 // ErrRepresentationChanged is matched by the [*ResumeError] of a body that cannot be
@@ -60,40 +59,32 @@ func (c *call) makeResumable(a *attempt) {
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	resp.Body = &resumedBody{
-		client:    c.client,
-		base:      c.base,
-		redirects: c.redirects,
-		check:     c.check,
-		log:       c.log,
-		callers:   c.ctx,
-		ctx:       ctx,
-		cancel:    cancel,
-		asked:     c.req,
-		source:    source,
-		open:      c.body.open,
-		http2:     resp.ProtoMajor == 2,
-		span:      span,
-		at:        span.First,
-		due:       span.Last,
-		body:      resp.Body,
+		settings: c.settings,
+		callers:  c.ctx,
+		ctx:      ctx,
+		cancel:   cancel,
+		asked:    c.req,
+		source:   source,
+		open:     c.body.open,
+		http2:    resp.ProtoMajor == 2,
+		span:     span,
+		at:       span.First,
+		due:      span.Last,
+		body:     resp.Body,
 	}
 }
 
 // resumedBody is a response's body that goes on with the rest when it is cut off. As with
 // the bodies of net/http, Close may be called while Read is under way.
 type resumedBody struct {
-	client    *Client // this and the next four are those of the call
-	base      http.RoundTripper
-	redirects bool
-	check     CheckRetry
-	log       callLog
-	callers   context.Context // of the call
-	ctx       context.Context // of the requests for the rest, derived from it
-	cancel    context.CancelFunc
-	asked     *http.Request // what the call was asked to send
-	source    *http.Request // the request that the response answers, after all redirects
-	open      bodyFunc      // opens the body of asked, nil if there is none
-	http2     bool          // the response came over HTTP/2
+	settings
+	callers context.Context // of the call
+	ctx     context.Context // of the requests for the rest, derived from it
+	cancel  context.CancelFunc
+	asked   *http.Request // what the call was asked to send
+	source  *http.Request // the request that the response answers, after all redirects
+	open    bodyFunc      // opens the body of asked, nil if there is none
+	http2   bool          // the response came over HTTP/2
 
 	span      byterange.Span
 	at        int64 // offset of the next byte in the object
@@ -151,7 +142,7 @@ func (b *resumedBody) advance(n int, err error) int {
 	case err == io.EOF:
 		b.cutOff = io.ErrUnexpectedEOF
 	default:
-		b.cutOff = redact.Error(err, b.client.redact)
+		b.cutOff = b.redactError(err)
 	}
 	return n
 }
@@ -225,12 +216,12 @@ func (b *resumedBody) requestRest(cause error) (io.ReadCloser, error) {
 	}
 	switch {
 	case b.callers.Err() != nil:
-		return nil, b.error(&stopError{why: b.callers.Err(), cause: redact.Error(causeOf(b.callers), b.client.redact), last: cause})
+		return nil, b.error(&stopError{why: b.callers.Err(), cause: b.redactError(causeOf(b.callers)), last: cause})
 	case b.ctx.Err() != nil: // by Close
 		return nil, cause
 	}
 	req := b.request()
-	call := call{client: b.client, base: b.base, redirects: b.redirects, resuming: true, req: req, body: bodyOf(req)}
+	call := call{settings: b.settings, resuming: true, req: req, body: bodyOf(req)}
 	if isTimeout(cause) && b.http2 {
 		call.raise(suspectHTTP2)
 	}
@@ -283,7 +274,7 @@ func (b *resumedBody) mayResume(cause error) error {
 	again, policyErr := b.check(policy, nil, cause)
 	switch {
 	case policyErr != nil:
-		return b.error(redact.Error(policyErr, b.client.redact))
+		return b.error(b.redactError(policyErr))
 	case !again:
 		return cause
 	case b.resumed >= b.client.ResumeMax:

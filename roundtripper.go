@@ -32,7 +32,7 @@ func (rt *RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req == nil {
 		return nil, errNilRequest
 	}
-	call := call{client: rt.client(), base: rt.Base, req: req, body: bodyOf(req)}
+	call := call{settings: settings{client: rt.client(), base: rt.Base}, req: req, body: bodyOf(req)}
 	resp, err := call.do()
 	if err == nil {
 		return resp, nil

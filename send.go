@@ -153,7 +153,7 @@ func (c *call) urlError(req *http.Request, err error) error {
 	return &url.Error{Op: m[:1] + strings.ToLower(m[1:]), URL: req.URL.String(), Err: err}
 }
 
-func (c *call) redactError(err error) error { return redact.Error(err, c.client.redact) }
+func (s *settings) redactError(err error) error { return redact.Error(err, s.client.redact) }
 
 // observe adds to the error of an attempt what is known of it besides, and removes secrets
 // from it.
