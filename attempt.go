@@ -31,6 +31,34 @@ type Attempt struct {
 	Reason Reason
 }
 
+// Outcome describes one finished call to [Client.OnDone].
+type Outcome struct {
+	// Request is the request of the call, which was not sent as it is. Do not modify it.
+	Request *http.Request
+	Method  string
+	// URL is the request's URL, redacted (see Client.RedactURL).
+	URL string
+	// Start is when the call began. Elapsed is the time from then until it returned: the
+	// headers of a response, the end of a body that Client.BufferMax has read, or an
+	// error. Waited is how much of it was spent waiting before attempts, for Backoff,
+	// Client.Budget and Client.Gate.
+	Start   time.Time
+	Elapsed time.Duration
+	Waited  time.Duration
+	// Attempts is the number of attempts that were sent, 0 if the call ended before.
+	Attempts int
+	// Status is the status code of the last attempt's response, 0 if it got none.
+	Status int
+	// Reason says why the call has failed. It is empty if it has not.
+	Reason Reason
+	// Err is the error that the call returned, nil if there is none.
+	Err error
+	// Resumption is not 0 if the call requested the rest of a response body that was cut
+	// off (see Client.ResumeMax): 1 for the first time that the body was resumed, and so
+	// on.
+	Resumption int
+}
+
 // Reason says why an attempt is followed by another, or why the call fails.
 type Reason string
 
@@ -50,6 +78,7 @@ const (
 	ReasonDeadline       Reason = "deadline"             // the context's deadline passed, or the wait would have passed it
 	ReasonMaxElapsedTime Reason = "max elapsed time"     // the same for MaxElapsedTime
 	ReasonRetryAfter     Reason = "Retry-After too long" // longer than RetryAfterMax
+	ReasonBudget         Reason = "budget"               // Client.Budget has no token for the retry
 	ReasonNotReplayable  Reason = "not replayable"       // more than ReplayMax was read of a body that can be read only once
 	ReasonPrepareRetry   Reason = "PrepareRetry failed"
 	ReasonBody           Reason = "request body failed" // opening it or, if it can be read only once, reading it
@@ -76,6 +105,7 @@ type attempt struct {
 
 	start time.Time // start and took are for OnAttempt and BufferMax
 	took  time.Duration
+	sent  time.Time // for Client.Gate
 }
 
 // cause returns the error that explains the result, nil if only a status does.

@@ -26,14 +26,23 @@ func DefaultBackoff(min, max time.Duration, attemptNum int, resp *http.Response)
 	return exponential(min, max, attemptNum)
 }
 
-// ExponentialJitterBackoff returns the Retry-After of a 429 or 503 as [DefaultBackoff] does,
-// otherwise a random duration, uniformly distributed between min·2^attemptNum and twice
-// that. The result is between min and max. When the exponential has passed max, the range
-// is the upper half of max, so that waits do not become equal at the limit. [NewClient]
-// sets it.
+// ExponentialJitterBackoff returns a random duration, uniformly distributed between
+// min·2^attemptNum and twice that. The result is between min and max. When the exponential
+// has passed max, the range is the upper half of max, so that waits do not become equal at
+// the limit.
+//
+// For a 429 or 503 with Retry-After the result is what that asks for, but at least min, and up
+// to a tenth more, so that clients that were told the same do not come back together.
+//
+// [NewClient] sets it. A Client shortens the result, but not below min and Retry-After, if
+// the call would otherwise end without a further attempt because of its deadline or
+// MaxElapsedTime.
 func ExponentialJitterBackoff(min, max time.Duration, attemptNum int, resp *http.Response) time.Duration {
-	if wait, ok := askedToWait(resp); ok {
-		return wait
+	if asked, ok := askedToWait(resp); ok {
+		if asked < min {
+			asked = min
+		}
+		return between(asked, saturatingAdd(asked, asked/10))
 	}
 	lo, hi := jitterWindow(min, max, attemptNum)
 	return between(lo, hi)

@@ -79,7 +79,7 @@ func getBody(r *http.Request) bodyFunc {
 
 // sameFunc reports whether two functions have the same code. What they captured may
 // differ.
-func sameFunc(a, b bodyFunc) bool {
+func sameFunc[F any](a, b F) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 

@@ -11,7 +11,7 @@ import (
 // is no longer than Client.BufferMax. One that is cut off is the error of the attempt.
 func (c *call) buffer(a *attempt) {
 	limit := c.client.BufferMax
-	if limit <= 0 || a.err != nil || c.resuming || a.resp.ContentLength > limit || withoutBody(a.req, a.resp) ||
+	if limit <= 0 || a.err != nil || c.resumption > 0 || a.resp.ContentLength > limit || withoutBody(a.req, a.resp) ||
 		retryableStatus(c.policyContext(a), a.resp) {
 		return
 	}

@@ -12,8 +12,8 @@ import (
 // call is one Client.Do or RoundTripper.RoundTrip.
 type call struct {
 	settings
-	resuming bool                // requests the rest of another call's response body
-	handler  ResponseHandlerFunc // may be nil
+	handler    ResponseHandlerFunc // may be nil
+	resumption int                 // of another call's response body: its number, 0 for none
 
 	req     *http.Request // the caller's or, if private, a copy that PrepareRetry may change
 	private bool
@@ -48,6 +48,8 @@ type past struct {
 	lastCause error      // of the last attempt that failed
 	nestedKey *nestedKey // for clients in the transport
 	drained   *bodyStart // of the last response that was drained, nil if none was
+	waited    time.Duration
+	reason    Reason // why the call has failed, empty if it has not
 }
 
 // ending says why and with what error a call fails.
@@ -70,6 +72,7 @@ func (c *call) do() (*http.Response, error) {
 		c.finishBody(answered)
 	}()
 	resp, err := c.attempts(&a)
+	c.done(&a, err)
 	answered, returned = err == nil, true
 	return resp, err
 }
@@ -86,8 +89,14 @@ func (c *call) begin() (err error) {
 	if c.log, err = newCallLog(c.client.Logger); err != nil {
 		return err
 	}
-	c.ctx = c.req.Context()
+	if err = c.client.Budget.check(); err != nil {
+		return err
+	}
 	c.start = now()
+	if start := c.client.OnStart; start != nil {
+		c.req = c.req.WithContext(start(c.req))
+	}
+	c.ctx = c.req.Context()
 	c.check, c.retryMax = c.client.CheckRetry, c.client.RetryMax
 	if c.check == nil {
 		c.check = DefaultRetryPolicy
@@ -171,7 +180,13 @@ func (c *call) attempts(a *attempt) (*http.Response, error) {
 			return c.fail(a, s)
 		}
 	}
+	paced := c.paced()
 	for {
+		if paced {
+			if s := c.admit(a); s != nil {
+				return c.fail(a, s)
+			}
+		}
 		next := attempt{number: a.number + 1}
 		if s := c.prepare(&next, a.resp); s != nil {
 			if s.reason == ReasonBody {
@@ -182,6 +197,9 @@ func (c *call) attempts(a *attempt) (*http.Response, error) {
 		*a = next
 		c.send(a)
 		c.judge(a)
+		if paced {
+			c.learn(a)
+		}
 		switch {
 		case c.outer != nil:
 			c.report(a, Attempt{})
@@ -225,7 +243,7 @@ func (c *call) judge(a *attempt) {
 		c.log.attemptFailed(a.req, url, failure)
 	} else if hook := c.client.ResponseLogHook; hook != nil {
 		shown := a.resp
-		if c.resuming { // the body must get to the reader of the first response whole
+		if c.resumption > 0 { // the body must get to the reader of the first response whole
 			copied := *a.resp
 			copied.Body = http.NoBody
 			shown = &copied
@@ -279,7 +297,7 @@ func (c *call) plan(a *attempt) (time.Duration, *ending) {
 	if s := c.endedByAttempt(a); s != nil {
 		return 0, s
 	}
-	wait := c.client.backoff(a.number, a.resp)
+	wait := c.shortened(c.client.backoff(a.number, a.resp), a.resp)
 	switch deadline, ok := c.ctx.Deadline(); {
 	case ok && wait >= time.Until(deadline):
 		return 0, &ending{ReasonDeadline, &stopError{
@@ -305,6 +323,23 @@ func (c *call) plan(a *attempt) (time.Duration, *ending) {
 		}}
 	}
 	return wait, nil
+}
+
+// shortened returns a wait that ExponentialJitterBackoff has drawn or, if the call has no
+// time for it, a shorter one, but never one that is shorter than allowed or asked for.
+func (c *call) shortened(wait time.Duration, resp *http.Response) time.Duration {
+	left := c.left()
+	if wait < left || c.client.Backoff != nil && !sameFunc[Backoff](c.client.Backoff, ExponentialJitterBackoff) {
+		return wait
+	}
+	least, _ := c.client.waits()
+	if asked, ok := askedToWait(resp); ok {
+		least = max(least, asked)
+	}
+	if least >= left {
+		return wait
+	}
+	return between(least, least+(left-least)/2) // the attempt needs time too
 }
 
 // endedByAttempt returns why the call ends with this attempt, however long the wait would
@@ -388,6 +423,8 @@ func (c *call) wait(a *attempt, wait time.Duration) *ending {
 	if !c.log.silent() {
 		c.log.retrying(a.req, c.client.redact(a.req.URL), a.resp, a.causeOrStatus(), a.number, wait, c.retryMax-a.number+1)
 	}
+	began := now()
+	defer func() { c.past.waited += now() - began }()
 	var due <-chan time.Time
 	if wait > 0 {
 		timer := time.NewTimer(wait)
@@ -410,6 +447,7 @@ func (c *call) wait(a *attempt, wait time.Duration) *ending {
 
 // fail ends the call without success. a is the last attempt.
 func (c *call) fail(a *attempt, s *ending) (*http.Response, error) {
+	c.past.reason = s.reason
 	shown := c.client.redact(c.req.URL)
 	c.log.callFailed(c.req, shown, a.number, s.reason, cmp.Or(s.err, a.causeOrStatus()))
 	if handler := c.client.ErrorHandler; handler != nil {
@@ -471,6 +509,30 @@ func (c *call) report(a *attempt, result Attempt) {
 	result.Number, result.Request, result.Response, result.Err = a.number, req, a.resp, a.cause()
 	result.Start, result.Duration = a.start, a.took
 	c.client.OnAttempt(result)
+}
+
+// done calls OnDone.
+func (c *call) done(a *attempt, err error) {
+	if c.client.OnDone == nil {
+		return
+	}
+	elapsed := c.elapsed()
+	outcome := Outcome{
+		Request:    c.req,
+		Method:     method(c.req),
+		URL:        c.client.redact(c.req.URL),
+		Start:      time.Now().Add(-elapsed),
+		Elapsed:    elapsed,
+		Waited:     c.past.waited,
+		Attempts:   a.number,
+		Reason:     c.past.reason,
+		Err:        err,
+		Resumption: c.resumption,
+	}
+	if a.resp != nil {
+		outcome.Status = a.resp.StatusCode
+	}
+	c.client.OnDone(outcome)
 }
 
 // transport returns what sends the attempts.

@@ -2,6 +2,7 @@ package retryablehttp
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -46,6 +47,14 @@ const (
 	defaultRetryMax      = 4
 	defaultRetryAfterMax = 5 * time.Minute
 	defaultReplayMax     = 32 << 20
+
+	// Half a retry for each success is what it takes while one of three servers behind a
+	// load balancer fails. The Gate sees to it that it is not too much for a host that
+	// has too much to do.
+	recommendedBudgetRatio    = 0.5
+	recommendedRetryWaitMin   = 500 * time.Millisecond
+	recommendedAttemptTimeout = 30 * time.Second
+	recommendedMaxElapsedTime = 2 * time.Minute
 
 	pingAfter   = 15 * time.Second
 	pingTimeout = 5 * time.Second
@@ -105,6 +114,10 @@ type Client struct {
 	// not limit reading the body afterwards. An attempt that takes longer fails with
 	// ErrAttemptTimeout and may be retried. 0 means no limit.
 	//
+	// It includes the time that the request body takes. For large uploads over slow
+	// connections set it to 0, and BodyIdleTimeout and the ResponseHeaderTimeout of an
+	// *http.Transport instead: these limit silence and not the whole.
+	//
 	// HTTP/2 keeps using a connection on which an attempt has timed out, which may be
 	// dead. If the transport is an *http.Transport, the retries use connections of their
 	// own. If another transport is around it, only the first retry may still take the
@@ -112,6 +125,14 @@ type Client struct {
 	// should have HTTP/2 pings on (http.HTTP2Config.SendPingTimeout), as the one of
 	// NewClient does.
 	AttemptTimeout time.Duration
+
+	// BodyIdleTimeout is how long a body may stand still. A response body of which a Read
+	// waits longer fails with ErrBodyIdleTimeout; BufferMax makes that a failed attempt,
+	// and ResumeMax resumes the body. An attempt fails in the same way if the server
+	// takes nothing more of the request body for that long before it responds; bodies of up
+	// to 64 KiB in memory are not watched, and files are not sent by sendfile. 0 means no
+	// limit.
+	BodyIdleTimeout time.Duration
 
 	// MaxElapsedTime limits all attempts and the waits between them, up to the headers
 	// of the accepted response. An attempt that is still running then is ended. A wait
@@ -122,6 +143,15 @@ type Client struct {
 	// fails at once if the Backoff would wait longer for that reason. 0 means 5
 	// minutes; negative means no limit.
 	RetryAfterMax time.Duration
+
+	// Other calls.
+
+	// Budget, if not nil, limits the retries of all the calls that share it.
+	Budget *Budget
+
+	// Gate, if not nil, holds back the attempts of all the calls that share it to a host
+	// that refuses them.
+	Gate *Gate
 
 	// Request header and body.
 
@@ -164,6 +194,17 @@ type Client struct {
 	// another follows, by the goroutine of the call.
 	OnAttempt func(Attempt)
 
+	// OnStart, if not nil, is called at the start of each call and returns the context of
+	// the call, which must be derived from that of the request. OnAttempt and OnDone find
+	// it in their Request. It is for tracing: a span can begin here and end in OnDone.
+	OnStart func(*http.Request) context.Context
+
+	// OnDone, if not nil, is called at the end of each call, by its goroutine, before the
+	// call returns. A request for the rest of a body (see ResumeMax) is a call too. It is
+	// not called if the Logger, another setting or the request is unusable, so that
+	// nothing could be sent.
+	OnDone func(Outcome)
+
 	// RedactURL formats URLs for errors and log lines. It must not modify the URL. Nil
 	// means that the password becomes "xxxxx", and query values and the fragment become
 	// "REDACTED".
@@ -188,6 +229,21 @@ func NewClient() *Client {
 		CheckRetry:   DefaultRetryPolicy,
 		Backoff:      ExponentialJitterBackoff,
 	}
+}
+
+// Recommended returns the Client that new programs should take. It has the settings of
+// [NewClient] except for SafeRetryPolicy, so that a POST is not applied twice; a Gate and a
+// Budget of its own, with a Ratio of 0.5, so that the calls of an outage are saved without
+// making it longer; a RetryWaitMin of 0.5 s, an AttemptTimeout of 30 s and a
+// MaxElapsedTime of 2 min.
+func Recommended() *Client {
+	c := NewClient()
+	c.CheckRetry = SafeRetryPolicy
+	c.RetryWaitMin = recommendedRetryWaitMin
+	c.Budget, c.Gate = &Budget{Ratio: recommendedBudgetRatio}, new(Gate)
+	c.AttemptTimeout = recommendedAttemptTimeout
+	c.MaxElapsedTime = recommendedMaxElapsedTime
+	return c
 }
 
 // defaultClient serves the package-level functions and, with its pool, Clients without an
@@ -330,12 +386,20 @@ func (c *Client) redact(u *url.URL) string {
 
 // backoff returns how long to wait after the given number of attempts.
 func (c *Client) backoff(attempts int, resp *http.Response) time.Duration {
-	backoff, lo, hi := c.Backoff, c.RetryWaitMin, c.RetryWaitMax
+	backoff := c.Backoff
 	if backoff == nil {
 		backoff = ExponentialJitterBackoff
-		lo, hi = cmp.Or(lo, defaultRetryWaitMin), cmp.Or(hi, defaultRetryWaitMax)
 	}
-	return max(backoff(lo, hi, attempts-1, resp), 0)
+	least, most := c.waits()
+	return max(backoff(least, most, attempts-1, resp), 0)
+}
+
+// waits returns what Backoff gets as min and max.
+func (c *Client) waits() (least, most time.Duration) {
+	if c.Backoff == nil {
+		return cmp.Or(c.RetryWaitMin, defaultRetryWaitMin), cmp.Or(c.RetryWaitMax, defaultRetryWaitMax)
+	}
+	return c.RetryWaitMin, c.RetryWaitMax
 }
 
 func (c *Client) replayMax() int64 {

@@ -186,9 +186,6 @@ func (a *attemptContext) settle(resp *http.Response, err error) (*http.Response,
 		a.release()
 		return resp, err
 	}
-	if a.whole != nil {
-		resp.Body = &responseBody{resp.Body, a}
-	}
 	return resp, nil
 }
 
@@ -202,7 +199,7 @@ func (a *attemptContext) keep(resp *http.Response) {
 	case a.live == nil:
 		a.endable = false
 	case a.Context.Done() != nil:
-		resp.Body = &responseBody{resp.Body, a}
+		resp.Body = &responseBody{resp.Body, a, nil}
 	}
 }
 
@@ -235,11 +232,14 @@ func (a *attemptContext) release() {
 // responseBody releases the context of its attempt when it is read to its end or closed.
 type responseBody struct {
 	io.ReadCloser
-	ctx *attemptContext
+	ctx  *attemptContext
+	idle *idleTimer // runs while it is read; may be nil
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
+	b.idle.start()
 	n, err := b.ReadCloser.Read(p)
+	b.idle.stop()
 	if err == nil {
 		return n, nil
 	}
@@ -255,7 +255,7 @@ func (b *responseBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// withoutContext returns the body that body was before settle, if it was another.
+// withoutContext returns the body that a responseBody was made of.
 func withoutContext(body io.ReadCloser) io.ReadCloser {
 	if b, ok := body.(*responseBody); ok {
 		return b.ReadCloser

@@ -81,6 +81,15 @@ var ErrAttemptTimeout error = &timeoutError{text: "attempt timed out (Client.Att
 // [Client.MaxElapsedTime]. It is a timeout: it has a method Timeout that returns true.
 var ErrMaxElapsedTime error = &timeoutError{text: "Client.MaxElapsedTime exceeded"}
 
+// ErrBodyIdleTimeout is matched by the error of a request or response body that has stood
+// still for longer than [Client.BodyIdleTimeout]. It is a timeout: it has a method Timeout
+// that returns true.
+var ErrBodyIdleTimeout error = &timeoutError{text: "body stood still (Client.BodyIdleTimeout exceeded)"}
+
+// ErrBudgetExhausted is matched by the error of a call that was not retried because
+// [Client.Budget] had no token for it.
+var ErrBudgetExhausted = errors.New("no token in Client.Budget for a retry")
+
 // errClientTimeout ends an attempt through a RoundTripper that took longer than
 // Client.HTTPClient.Timeout. As with http.Client it matches context.DeadlineExceeded.
 var errClientTimeout error = &timeoutError{"attempt timed out (Client.HTTPClient.Timeout exceeded)", context.DeadlineExceeded}

@@ -139,6 +139,22 @@ func (l callLog) resuming(req *http.Request, url string, at int64, cause error) 
 	}
 }
 
+// paused logs that a host asks all callers to wait, and for how long its gate is closed.
+func (l callLog) paused(req *http.Request, host string, asked, wait time.Duration) {
+	if l.slog != nil {
+		l.slog.LogAttrs(req.Context(), slog.LevelInfo, "host asks to wait",
+			slog.String("host", host), slog.Duration("asked", asked), slog.Duration("wait", wait))
+	}
+}
+
+// unreadable logs a field that is ignored.
+func (l callLog) unreadable(req *http.Request, field, value string) {
+	if l.slog != nil {
+		l.slog.LogAttrs(req.Context(), slog.LevelDebug, "ignoring a field that cannot be read",
+			slog.String("field", field), slog.String("value", value))
+	}
+}
+
 // hookLogger returns what the log hooks are given for a value of Client.Logger: a Logger
 // itself, nil for nil, an adapter at the info level for other kinds.
 func hookLogger(ctx context.Context, logger any) Logger {

@@ -117,7 +117,7 @@ func (c *call) prepareRetry(last *http.Response) error {
 // number, by clients in the transport, to be observed, or to be ended.
 func (c *call) setContext(a *attempt) {
 	_, plain := c.transport().(*http.Transport)
-	timed := c.client.AttemptTimeout > 0 || c.client.MaxElapsedTime > 0 || !c.redirects && c.client.httpClient().Timeout > 0
+	timed := c.client.AttemptTimeout > 0 || c.client.MaxElapsedTime > 0 || c.client.BodyIdleTimeout > 0 || !c.redirects && c.client.httpClient().Timeout > 0
 	if c.asksUnsent() && !idempotentMethod(c.req) || timed {
 		a.seen = new(observer)
 	}
@@ -191,18 +191,22 @@ func (c *call) checkBody(a *attempt) error {
 	_, lazy := c.req.Body.(*lazyBody)
 	switch {
 	case standardReader(reader):
-		if n := int64(reader.(LenReader).Len()); a.req.ContentLength > 0 && n != a.req.ContentLength {
+		n := int64(reader.(LenReader).Len())
+		if a.req.ContentLength > 0 && n != a.req.ContentLength {
 			return lengthError(a.req.ContentLength, n)
 		}
-		return nil
-	case a.req.Body == http.NoBody, file && checksLength(c.transport(), a.req):
+		if c.client.BodyIdleTimeout <= 0 || n <= idleBodyMin {
+			return nil
+		}
+	case a.req.Body == http.NoBody, file && c.client.BodyIdleTimeout <= 0 && checksLength(c.transport(), a.req):
 		return nil // net/http sends a file by sendfile, unless something is around it
-	case !ofFunc && !lazy && c.body.stream == nil && a.seen == nil && (c.ctx.Done() == nil || callersFile) &&
+	case !ofFunc && !lazy && c.body.stream == nil && a.seen == nil && c.client.BodyIdleTimeout <= 0 && (c.ctx.Done() == nil || callersFile) &&
 		(a.req.ContentLength <= 0 || checksLength(c.transport(), a.req)):
 		return nil
 	}
 	c.ownRequest(a)
 	a.body = &sentBody{ReadCloser: a.req.Body, length: a.req.ContentLength}
+	c.watchSending(a)
 	a.req.Body = a.body
 	return nil
 }

@@ -49,7 +49,7 @@ func (c *call) makeResumable(a *attempt) {
 	if source == nil {
 		source = a.req
 	}
-	if c.resuming || c.outer != nil && c.outer.client.ResumeMax > 0 ||
+	if c.resumption > 0 || c.outer != nil && c.outer.client.ResumeMax > 0 ||
 		resp.Body == http.NoBody || method(c.req) != http.MethodGet || method(source) != http.MethodGet {
 		return
 	}
@@ -221,7 +221,7 @@ func (b *resumedBody) requestRest(cause error) (io.ReadCloser, error) {
 		return nil, cause
 	}
 	req := b.request()
-	call := call{settings: b.settings, resuming: true, req: req, body: bodyOf(req)}
+	call := call{settings: b.settings, resumption: b.resumed, req: req, body: bodyOf(req)}
 	if isTimeout(cause) && b.http2 {
 		call.raise(suspectHTTP2)
 	}

@@ -33,10 +33,14 @@ func (c *call) send(a *attempt) {
 	if a.body != nil {
 		c.limitBody(a)
 	}
+	if c.client.Gate != nil {
+		a.sent = time.Now()
+	}
 	a.resp, a.err = c.exchange(a)
 	if a.resp != nil && a.seen != nil {
 		a.seen.answered = true
 	}
+	c.watchBody(a)
 	c.buffer(a)
 	if a.ctx != nil {
 		a.resp, a.err = a.ctx.settle(a.resp, a.err)
@@ -89,7 +93,7 @@ func (c *call) limitBody(a *attempt) {
 	if c.redirects && c.client.httpClient().Timeout > 0 { // of which the request's context says nothing
 		a.body.timeout = time.After(c.client.httpClient().Timeout)
 	}
-	if c.ctx.Done() != nil || a.body.timeout != nil || a.ctx != nil && (a.ctx.headers != nil || a.ctx.whole != nil) {
+	if c.ctx.Done() != nil || a.body.timeout != nil || a.ctx != nil && (a.ctx.headers != nil || a.ctx.whole != nil) || a.body.idle != nil {
 		a.body.ctx = a.req.Context()
 	}
 }

@@ -19,6 +19,7 @@ type sentBody struct {
 
 	ctx     context.Context  // of the attempt; nil if nothing ends it
 	timeout <-chan time.Time // of the http.Client; may be nil
+	idle    *idleTimer       // runs between two reads; may be nil
 	result  chan readResult
 	buf     []byte
 
@@ -33,9 +34,13 @@ type readResult struct {
 }
 
 func (b *sentBody) Read(p []byte) (int, error) {
+	b.idle.stop()
 	n, err := b.readSource(p)
 	if n, err = b.check(n, len(p), err); err != nil && err != io.EOF {
 		b.failed.Store(true)
+	}
+	if err == nil && (b.length <= 0 || b.read < b.length) {
+		b.idle.start()
 	}
 	return n, err
 }
@@ -112,5 +117,6 @@ func (b *sentBody) Close() error {
 	if b.closed.Swap(true) {
 		return nil
 	}
+	b.idle.stop()
 	return b.ReadCloser.Close()
 }

@@ -1,0 +1,194 @@
+package retryablehttp
+
+import (
+	"container/list"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// bucket is a token bucket. Those who find it empty may wait for tokens in order of
+// arrival.
+type bucket struct {
+	mu      sync.Mutex // guards the rest
+	max     float64    // tokens that it holds
+	rate    float64    // tokens per second
+	tokens  float64    // at the time at
+	at      time.Time
+	closed  time.Time   // until then no token is taken
+	taken   int         // tokens, since the owner began to count
+	waiting list.List   // of chan struct{}, closed when a token is taken for the one who waits
+	timer   *time.Timer // for the first of them
+}
+
+// fill adds the tokens of the time that has passed. mu is held.
+func (b *bucket) fill(now time.Time) {
+	if now.After(b.at) {
+		b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*b.rate, b.max)
+		b.at = now
+	}
+}
+
+// due returns how long it takes until there is a token. mu is held.
+func (b *bucket) due(now time.Time) time.Duration {
+	b.fill(now)
+	wait := max(b.closed.Sub(now), 0)
+	const enough = 1 - 1e-6 // as good as a token: seconds are not exact
+	switch {
+	case b.tokens >= enough:
+		return wait
+	case b.rate <= 0:
+		return math.MaxInt64
+	}
+	seconds := (1 - b.tokens) / b.rate
+	return max(wait, time.Duration(min(math.Ceil(seconds*1e9), math.MaxInt64/2)))
+}
+
+// tryTake takes a token, unless there is none or somebody waits for it. mu is held.
+func (b *bucket) tryTake(now time.Time) bool {
+	if b.waiting.Len() > 0 || b.due(now) > 0 {
+		return false
+	}
+	b.take()
+	return true
+}
+
+func (b *bucket) take() {
+	b.tokens--
+	b.taken++
+}
+
+// join returns a place at the end of the queue. mu is held.
+func (b *bucket) join(now time.Time) *list.Element {
+	place := b.waiting.PushBack(make(chan struct{}))
+	b.serve(now)
+	return place
+}
+
+// leave gives up a place in the queue, and a token that was taken for it. mu is not held.
+func (b *bucket) leave(place *list.Element) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-place.Value.(chan struct{}):
+		b.tokens = min(b.tokens+1, b.max)
+	default:
+		b.waiting.Remove(place)
+	}
+	b.serve(time.Now())
+}
+
+// serve takes tokens for those who wait, and sets the timer for the next token. mu is
+// held.
+func (b *bucket) serve(at time.Time) {
+	for b.waiting.Len() > 0 {
+		if wait := b.due(at); wait > 0 {
+			b.wake(wait)
+			return
+		}
+		b.take()
+		close(b.waiting.Remove(b.waiting.Front()).(chan struct{}))
+	}
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+}
+
+func (b *bucket) wake(after time.Duration) {
+	switch {
+	case after == math.MaxInt64: // only more tokens help
+	case b.timer == nil:
+		b.timer = time.AfterFunc(after, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.serve(time.Now())
+		})
+	default:
+		b.timer.Reset(after)
+	}
+}
+
+// meter measures how often something happens, over the last one to two seconds. It needs
+// no lock: a count that is lost at the turn of a second does not matter.
+type meter struct {
+	second         atomic.Int64 // the current one
+	count, earlier atomic.Int64 // in it, and in the one before
+}
+
+func (m *meter) add(now time.Time) {
+	m.turn(now)
+	m.count.Add(1)
+}
+
+func (m *meter) turn(now time.Time) {
+	second := now.Unix()
+	last := m.second.Load()
+	if last == second || !m.second.CompareAndSwap(last, second) {
+		return
+	}
+	count := m.count.Swap(0)
+	if second != last+1 {
+		count = 0
+	}
+	m.earlier.Store(count)
+}
+
+// perSecond returns the rate: the average or, if that is more, the rate of the current
+// second. The latter counts after a start or a rest.
+func (m *meter) perSecond(now time.Time) float64 {
+	m.turn(now)
+	part := float64(now.Nanosecond()) / 1e9
+	earlier, count := float64(m.earlier.Load()), float64(m.count.Load())
+	average := (earlier + count) / (1 + part)
+	if count < meterEnough {
+		return average
+	}
+	return max(average, count/max(part, meterMin))
+}
+
+const (
+	meterEnough = 10   // events from which on the current second counts by itself
+	meterMin    = 0.01 // of a second, likewise
+)
+
+// maxHosts is how many hosts are kept in mind, so that a program that visits many does
+// not need more and more memory.
+const maxHosts = 1024
+
+// hosts are the states of the hosts that a Budget or a Gate has seen lately. The zero
+// hosts is empty. To find a host takes no lock and no allocation.
+type hosts[T any] struct {
+	states atomic.Pointer[map[string]*T] // never modified, but replaced
+	mu     sync.Mutex                    // held for that
+}
+
+// of returns the state of a host. If there are too many, it forgets those that may be
+// forgotten; if these are none, the new one is not kept.
+func (h *hosts[T]) of(host string, forget func(*T) bool) *T {
+	if states := h.states.Load(); states != nil {
+		if state := (*states)[host]; state != nil {
+			return state
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := map[string]*T{}
+	if states := h.states.Load(); states != nil {
+		if state := (*states)[host]; state != nil {
+			return state
+		}
+		full := len(*states) >= maxHosts
+		for name, state := range *states {
+			if !full || !forget(state) {
+				next[name] = state
+			}
+		}
+	}
+	state := new(T)
+	if len(next) < maxHosts {
+		next[host] = state
+		h.states.Store(&next)
+	}
+	return state
+}

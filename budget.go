@@ -1,0 +1,168 @@
+package retryablehttp
+
+import (
+	"cmp"
+	"container/list"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	defaultBudgetRatio        = 0.2
+	defaultBudgetMinPerSecond = 1
+	defaultBudgetMaxWaiting   = 10_000
+
+	// budgetMax is how many tokens are saved up for a bad time. A host that has become
+	// bad gets no more retries than these and the floor, before one succeeds.
+	budgetMax = 10
+)
+
+// Budget limits retries to a share of the calls that succeed, plus a floor, so that
+// retries do not turn a short outage into a long one. It is a token bucket: each success
+// earns Ratio tokens, each second MinPerSecond, and each retry takes one when it is sent.
+// It holds 10 tokens at most and begins with 10.
+//
+// A retry that finds no token waits for the next one, in order of arrival. So the calls
+// of an outage are retried at the rate that the host turns out to bear. A call fails at
+// once, with ErrBudgetExhausted, its last response and [ReasonBudget], if MaxWaiting retries
+// wait already, or if its deadline or MaxElapsedTime is certain to pass before there is a
+// token.
+//
+// Any number of Clients and goroutines may share a Budget. The zero Budget has the
+// defaults. Set the fields before the first use.
+type Budget struct {
+	// Ratio is the number of tokens that a success earns, between 0 and 1. 0 means 0.2,
+	// as with Finagle and Linkerd; negative means none. A greater number is an error
+	// of each call.
+	Ratio float64
+
+	// MinPerSecond is the number of tokens that each second earns. 0 means 1; negative
+	// means none. It is for each process: many small ones that share a server add up.
+	MinPerSecond float64
+
+	// MaxWaiting is the number of retries that may wait for a token. 0 means 10,000;
+	// negative means none, so that a call without a token fails at once.
+	MaxWaiting int
+
+	// PerHost keeps a bucket for each host instead of one for all.
+	PerHost bool
+
+	all   budgetHost
+	hosts hosts[budgetHost]
+}
+
+// budgetHost is the bucket of one host.
+type budgetHost struct {
+	full atomic.Bool // more success earns nothing; may be false although the bucket is full
+	bucket
+}
+
+// Deposit adds what a success of the host earns. A Client does so for each response that
+// is not a failure of the server.
+func (b *Budget) Deposit(host string) {
+	h := b.of(host)
+	if h.full.Load() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b.begin(h)
+	at := time.Now()
+	h.fill(at)
+	h.tokens = min(h.tokens+max(cmp.Or(b.Ratio, defaultBudgetRatio), 0), h.max)
+	h.serve(at)
+	h.full.Store(h.tokens == h.max)
+}
+
+// TryWithdraw takes a token for a retry to the host. It reports false if there is none, or
+// if retries wait for one.
+func (b *Budget) TryWithdraw(host string) bool {
+	h := b.of(host)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b.begin(h)
+	h.full.Store(false)
+	return h.tryTake(time.Now())
+}
+
+// Balance returns how many tokens there are for the host, from 0 to 10.
+func (b *Budget) Balance(host string) float64 {
+	h := b.of(host)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b.begin(h)
+	h.fill(time.Now())
+	return max(h.tokens, 0)
+}
+
+// withdraw takes a token, or a place in the queue for one if that may take up to the
+// given time. It reports false if there is neither.
+func (b *Budget) withdraw(h *budgetHost, limit time.Duration) (*list.Element, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b.begin(h)
+	h.full.Store(false)
+	at := time.Now()
+	if h.tryTake(at) {
+		return nil, true
+	}
+	if !b.mayWait(h, at, limit) {
+		return nil, false
+	}
+	return h.join(at), true
+}
+
+// mayWait reports whether one more may wait for a token. If successes earn tokens, nobody
+// knows how long that takes. h.mu is held.
+func (b *Budget) mayWait(h *budgetHost, at time.Time, limit time.Duration) bool {
+	waiting := h.waiting.Len()
+	if waiting >= b.maxWaiting() {
+		return false
+	}
+	if b.Ratio >= 0 || h.rate <= 0 {
+		return b.Ratio >= 0
+	}
+	h.fill(at)
+	return (float64(waiting+1)-h.tokens)/h.rate < limit.Seconds()
+}
+
+// refuses reports whether a retry that came now would be refused.
+func (b *Budget) refuses(h *budgetHost, limit time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b.begin(h)
+	at := time.Now()
+	return (h.waiting.Len() > 0 || h.due(at) > 0) && !b.mayWait(h, at, limit)
+}
+
+func (b *Budget) maxWaiting() int { return max(cmp.Or(b.MaxWaiting, defaultBudgetMaxWaiting), 0) }
+
+func (b *Budget) of(host string) *budgetHost {
+	if !b.PerHost {
+		return &b.all
+	}
+	return b.hosts.of(host, func(h *budgetHost) bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		b.begin(h)
+		h.fill(time.Now())
+		return h.tokens == h.max && h.waiting.Len() == 0
+	})
+}
+
+// begin fills a bucket that is new. h.mu is held.
+func (b *Budget) begin(h *budgetHost) {
+	if h.max == 0 {
+		h.max, h.tokens, h.at = budgetMax, budgetMax, time.Now()
+		h.rate = max(cmp.Or(b.MinPerSecond, defaultBudgetMinPerSecond), 0)
+	}
+}
+
+// check returns an error for settings that make no sense.
+func (b *Budget) check() error {
+	if b == nil || b.Ratio <= 1 && b.MinPerSecond < 1e9 {
+		return nil
+	}
+	return fmt.Errorf("retryablehttp: Budget with Ratio %v and MinPerSecond %v; Ratio is at most 1, MinPerSecond below 1e9", b.Ratio, b.MinPerSecond)
+}

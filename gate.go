@@ -1,0 +1,325 @@
+package retryablehttp
+
+import (
+	"container/list"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// gateInterval is how long results are counted before the rate is changed, and
+	// gateLongInterval how long if there are too few to tell.
+	gateInterval     = 100 * time.Millisecond
+	gateLongInterval = time.Second
+	// gateEnough is how many results tell what share of the attempts is refused.
+	gateEnough = 20
+	gateFew    = 5
+	// gateBadShare is the share of refusals from which on a host has more than it bears,
+	// gateDownShare the one from which on it bears nothing.
+	gateBadShare  = 0.2
+	gateFineShare = 0.05
+	gateDownShare = 0.9
+	// gateMinRate and gateMinShare bound the rate from below, in attempts per second and as
+	// a share of the rate that the host has borne.
+	gateMinRate  = 1
+	gateMinShare = 0.05
+	// gateGrowth is how much of it the rate grows in a second, and gateStep how much of it for
+	// each response, whichever is less.
+	gateGrowth = 0.7
+	gateStep   = 0.05
+	// gateCalm is after how many intervals in which nobody had to wait a host is well.
+	gateCalm = 10
+	// gateMemory is how long something is known about a host that nobody uses.
+	gateMemory = 5 * time.Second
+	// gateSpread is over how many seconds those leave who have waited for a host that was
+	// closed.
+	gateSpread = 5
+	// gateTolerance is how long refusals are ignored after lowering the rate did not help.
+	gateTolerance = 2 * time.Second
+)
+
+// Gate holds back attempts to hosts that refuse them, so that all calls together send a
+// host what it can bear, and in order of arrival. It acts on 429 and 503, and on
+// connections that cannot be made.
+//
+// A host that says when it will accept requests again, by Retry-After (RFC 9110 §10.2.3),
+// retry-after-ms, RateLimit (draft-ietf-httpapi-ratelimit-headers), RateLimit-Reset or
+// X-RateLimit-Reset, speaks for all calls: no attempt is sent before, and afterwards they
+// leave spread out. The time is limited by Client.RetryAfterMax.
+//
+// To a host that refuses more than a fifth of the attempts, they are sent at a lower rate:
+// what it has served, or a twentieth of the former rate if it serves nothing. The rate
+// rises while the host serves all, and the limit is gone a second after nobody had to wait
+// for it. If a lower rate does not lower the share of refusals, there is no limit.
+//
+// A call whose deadline or MaxElapsedTime passes before the host accepts requests again
+// fails at once. While a host is well, an attempt takes no lock and never waits.
+//
+// Any number of Clients and goroutines may share a Gate. The zero Gate is ready to use.
+type Gate struct {
+	hosts hosts[gateHost]
+}
+
+// GateState is what a [Gate] knows about a host.
+type GateState struct {
+	// Closed is for how long no attempt is sent.
+	Closed time.Duration
+	// Rate is the number of attempts per second that are sent at most, 0 if there is no
+	// limit.
+	Rate float64
+	// Waiting is the number of attempts that wait.
+	Waiting int
+}
+
+// State returns what the Gate knows about a host, which may have a port.
+func (g *Gate) State(host string) GateState {
+	h := g.of(host)
+	if !h.watched.Load() {
+		return GateState{}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stale(time.Now()) {
+		return GateState{}
+	}
+	state := GateState{Closed: max(time.Until(h.closed), 0), Waiting: h.waiting.Len()}
+	if h.limited {
+		state.Rate = h.rate
+	}
+	return state
+}
+
+func (g *Gate) of(host string) *gateHost {
+	return g.hosts.of(host, func(h *gateHost) bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return !h.watched.Load() || h.stale(time.Now())
+	})
+}
+
+// gateHost is the state of a host.
+type gateHost struct {
+	recent    meter       // attempts
+	watched   atomic.Bool // false: the host is well, and what follows is not used
+	bucket                // limits the attempts if limited
+	limited   bool
+	announced bool      // the host has said which rate it bears
+	noticed   time.Time // when it began to be watched
+	known     float64   // the rate that the host has borne
+	down      bool      // it has served nothing
+	calm      int       // intervals in a row in which nobody has waited
+	ignored   time.Time // until then, refusals are
+
+	// The current interval. Results of attempts that were sent before do not count.
+	since           time.Time
+	served, refused int
+	back            int        // results, whenever the attempts were sent
+	before          gateResult // of the interval before the rate was lowered
+}
+
+// gateResult is the result of an interval.
+type gateResult struct {
+	served float64 // per second
+	share  float64 // refused
+}
+
+// enter lets an attempt leave, or returns its place among those that wait.
+func (h *gateHost) enter(at time.Time) *list.Element {
+	h.recent.add(at)
+	if !h.watched.Load() {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stale(at) {
+		h.limited, h.announced = false, false
+		h.watched.Store(false)
+	}
+	if !h.limited || h.tryTake(at) {
+		return nil
+	}
+	h.calm = 0
+	place := h.join(at)
+	if at.Before(h.closed) && !h.announced { // so that it does not take too long when the host is open again
+		h.rate = max(h.rate, float64(h.waiting.Len())/gateSpread)
+	}
+	return place
+}
+
+// stale reports whether nobody has used the host for so long that nothing is known about
+// it any more. mu is held.
+func (h *gateHost) stale(at time.Time) bool {
+	return h.waiting.Len() == 0 && at.Sub(h.since) > gateMemory
+}
+
+// closedFor returns how long no attempt will be sent.
+func (h *gateHost) closedFor(at time.Time) time.Duration {
+	if !h.watched.Load() {
+		return 0
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(h.closed.Sub(at), 0)
+}
+
+// observe takes the result of an attempt into account.
+func (h *gateHost) observe(sent, at time.Time, served bool) {
+	if served && !h.watched.Load() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.watched.Load() {
+		h.watch(at)
+		sent = at
+	}
+	h.back++
+	if sent.Before(h.since) {
+		return
+	}
+	if served {
+		if h.down { // until now
+			h.down = false
+			h.begin(at)
+			h.rate = max(h.rate, min(4*h.rate, 0.8*h.known))
+		}
+		h.served++
+	} else {
+		h.refused++
+	}
+	h.learn(at)
+	if h.told(at) {
+		h.decide(at)
+	}
+}
+
+// watch begins to look at results. mu is held.
+func (h *gateHost) watch(at time.Time) {
+	h.known, h.noticed = gateMinRate, at
+	h.max, h.tokens, h.at = 1, 1, at
+	h.begin(at)
+	h.watched.Store(true)
+}
+
+// begin begins an interval. mu is held.
+func (h *gateHost) begin(at time.Time) {
+	h.since, h.served, h.refused, h.taken, h.back = at, 0, 0, 0, 0
+}
+
+// learn takes the rate of the attempts as the one that the host has borne, as long as it is
+// not long ago that it has. mu is held.
+func (h *gateHost) learn(at time.Time) {
+	if at.Sub(h.noticed) < time.Second {
+		h.known = max(h.known, h.recent.perSecond(at))
+	}
+}
+
+// told reports whether the results of the interval tell enough. mu is held.
+func (h *gateHost) told(at time.Time) bool {
+	elapsed, n := at.Sub(h.since), h.served+h.refused
+	switch {
+	case h.served == 0:
+		return n >= 2 && elapsed >= gateInterval/2
+	case h.refused == 0:
+		return elapsed >= gateInterval
+	}
+	return elapsed >= gateInterval && n >= gateEnough || elapsed >= gateLongInterval && n >= gateFew
+}
+
+// decide ends an interval. mu is held.
+func (h *gateHost) decide(at time.Time) {
+	elapsed := max(at.Sub(h.since), time.Millisecond).Seconds()
+	result := gateResult{
+		served: float64(h.served) / elapsed,
+		share:  float64(h.refused) / float64(h.served+h.refused),
+	}
+	h.fill(at)
+	before := h.before
+	h.before = gateResult{}
+	switch {
+	case before.served > 0 && result.served < 0.9*before.served && result.share > 0.5*before.share && result.share < gateDownShare:
+		h.rate, h.ignored = 2*h.known, at.Add(gateTolerance) // a lower rate is of no use
+	case result.share > gateBadShare && (!at.Before(h.ignored) || result.share >= gateDownShare):
+		h.lower(result, at)
+	case at.Before(h.ignored):
+		h.raise(0, elapsed)
+	default:
+		h.raise(result.share, elapsed)
+	}
+	if !h.limited && result.share <= gateBadShare && !at.Before(h.ignored) {
+		h.watched.Store(false)
+	}
+	h.begin(at)
+	h.serve(at)
+}
+
+// lower lowers the rate to what the host serves. mu is held.
+func (h *gateHost) lower(result gateResult, at time.Time) {
+	rate := h.rate
+	if !h.limited {
+		rate = h.known
+	}
+	if h.down = result.share >= gateDownShare; !h.down {
+		h.known, h.before = rate, result
+		h.rate = max(0.7*rate, result.served)
+	} else {
+		h.rate = 0.5 * rate
+	}
+	h.rate = max(h.rate, gateMinRate, gateMinShare*max(h.known, h.recent.perSecond(at)))
+	h.limited, h.calm = true, 0
+}
+
+// raise raises the rate, the faster the longer the host has served all. mu is held.
+func (h *gateHost) raise(share, elapsed float64) {
+	if !h.limited {
+		return
+	}
+	if h.waiting.Len() == 0 {
+		if h.calm++; h.calm >= gateCalm {
+			h.limited = false
+		}
+		return
+	}
+	h.calm = 0
+	switch {
+	case h.rate < 0.8*h.known:
+		h.rate = min(4*h.rate, 0.8*h.known)
+	case share > gateFineShare:
+		h.rate *= 1.01
+	case h.taken-h.back <= h.taken/10+1: // else the host takes longer for more
+		h.rate *= 1 + min(gateGrowth*elapsed, gateStep*float64(h.served))
+	}
+}
+
+// close lets no attempt leave for a while. Afterwards they leave at the given rate or, if it
+// is 0, at half the rate of before. mu is not held.
+func (h *gateHost) close(at time.Time, wait time.Duration, rate float64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.watched.Load() {
+		h.watch(at)
+	}
+	until := at.Add(saturatingAdd(wait, rand.N(wait/10+1))) // so that not all clients come back together
+	if !until.After(h.closed) {
+		return
+	}
+	h.learn(at)
+	if !h.limited {
+		h.limited, h.rate = true, max(h.known/2, gateMinRate)
+	}
+	if h.announced = rate > 0; h.announced {
+		h.rate, h.known = max(rate, gateMinRate), max(rate, gateMinRate)
+	}
+	h.fill(at)
+	h.closed, h.tokens, h.calm = until, min(h.tokens, 1), 0
+	h.before = gateResult{}
+	h.begin(until)
+	h.serve(at)
+}
+
+// refusal reports whether a status says that the server has more to do than it can bear.
+func refusal(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+}

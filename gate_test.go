@@ -1,0 +1,323 @@
+package retryablehttp
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestGateHoldsBackOtherCallsAfterRetryAfter(t *testing.T) {
+	for _, code := range []int{429, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHost(unavailable(5*time.Millisecond, "Retry-After", "10"))
+			h.respond = func(at time.Duration, req *http.Request) (*http.Response, error) {
+				if at == 0 {
+					return respond(req, code, "", "Retry-After", "10"), nil
+				}
+				return respond(req, 200, ""), nil
+			}
+			client := clientOf(h)
+			client.Gate = new(Gate)
+			client.Backoff = DefaultBackoff
+			errs := spread(client, 50, 10*time.Millisecond, time.Minute)
+			assert.Zero(t, failed(errs))
+			assert.Equal(t, 1, h.until(10*time.Second))
+
+			// They leave spread out: not two in the same millisecond.
+			times := slices.Sorted(slices.Values(h.times))[1:]
+			for i := 1; i < len(times); i++ {
+				assert.Greater(t, times[i]-times[i-1], time.Millisecond)
+			}
+			assert.Less(t, times[len(times)-1], 20*time.Second)
+		})
+	}
+}
+
+// Clients that were told the same do not all come back at the same time.
+func TestGatesOfManyClientsReopenSpreadOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var opened []time.Duration
+		for range 100 {
+			h := new(gateHost)
+			h.close(time.Now(), time.Minute, 0)
+			opened = append(opened, time.Until(h.closed))
+		}
+		assert.GreaterOrEqual(t, slices.Min(opened), time.Minute)
+		assert.LessOrEqual(t, slices.Max(opened), 66*time.Second+time.Nanosecond)
+		assert.Greater(t, slices.Max(opened)-slices.Min(opened), 4*time.Second)
+	})
+}
+
+func TestGateLetsCallsFailFastThatHaveNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(unavailable(time.Hour, "Retry-After", "30"))
+		client := clientOf(h)
+		client.Gate = new(Gate)
+		client.RetryMax = 0
+		_, err := client.Get("http://host/")
+		require.Error(t, err)
+
+		began := time.Now()
+		errs := spread(client, 1, 0, 10*time.Second)
+		var gaveUp *GiveUpError
+		require.ErrorAs(t, errs[0], &gaveUp)
+		assert.ErrorIs(t, errs[0], context.DeadlineExceeded)
+		assert.Equal(t, ReasonDeadline, gaveUp.Reason)
+		assert.Zero(t, gaveUp.Attempts)
+		assert.ErrorContains(t, errs[0], "host accepts no requests for another 3")
+		assert.Zero(t, time.Since(began))
+
+		client.MaxElapsedTime = 10 * time.Second
+		_, err = client.Get("http://host/")
+		assert.ErrorIs(t, err, ErrMaxElapsedTime)
+		assert.Zero(t, time.Since(began))
+		assert.Len(t, h.times, 1)
+	})
+}
+
+func TestGateIsClosedNoLongerThanRetryAfterMax(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, header := range [][2]string{
+			{"Retry-After", "99999999999999999999"},
+			{"Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"},
+			{"X-RateLimit-Reset", "253402300799"},
+			{"RateLimit", `"x";r=0;t=1e300`},
+			{"Retry-After-Ms", "1e308"},
+		} {
+			h := newHost(unavailable(time.Hour, header[0], header[1]))
+			client := clientOf(h)
+			client.Gate = new(Gate)
+			client.RetryMax = 0
+			client.RetryAfterMax = time.Minute
+			_, err := client.Get("http://host/")
+			require.Error(t, err)
+			closed := client.Gate.State("host").Closed
+			assert.GreaterOrEqual(t, closed, time.Minute, header)
+			assert.LessOrEqual(t, closed, 66*time.Second, header)
+		}
+	})
+}
+
+func TestGateKeepsHostsApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(func(_ time.Duration, req *http.Request) (*http.Response, error) {
+			if req.URL.Host == "busy" {
+				return respond(req, 503, "", "Retry-After", "60"), nil
+			}
+			return respond(req, 200, ""), nil
+		})
+		client := clientOf(h)
+		client.Gate, client.RetryMax = new(Gate), 0
+		_, err := client.Get("http://busy/")
+		require.Error(t, err)
+		_, err = client.Get("http://idle/")
+		require.NoError(t, err)
+		assert.Equal(t, GateState{}, client.Gate.State("idle"))
+		assert.NotZero(t, client.Gate.State("busy").Closed)
+	})
+}
+
+// Without a word from the host the gate learns what it bears: first attempts wait too, so
+// that next to nothing is spent on refusals, and all calls end well.
+func TestGateLearnsTheRateThatAHostBears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var work time.Duration // when the server has done all
+		refused := 0
+		h := newHost(nil)
+		h.respond = func(at time.Duration, req *http.Request) (*http.Response, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			each := 10 * time.Millisecond // 100/s
+			if 2*time.Second <= at && at < 6*time.Second {
+				each *= 2 // 50/s
+			}
+			work = max(work, at)
+			if work > at+5*each {
+				work += each / 2
+				refused++
+				return respond(req, 503, ""), nil
+			}
+			work += each
+			return respond(req, 200, ""), nil
+		}
+		client := clientOf(h)
+		client.Gate, client.RetryMax = new(Gate), 10
+		client.Backoff = ExponentialJitterBackoff
+		client.RetryWaitMin, client.RetryWaitMax = 500*time.Millisecond, 30*time.Second
+		errs := spread(client, 1000, 12500*time.Microsecond, 15*time.Second) // 80/s for 12.5 s
+		assert.Zero(t, failed(errs))
+		assert.Less(t, refused, 160)
+		served := h.until(6*time.Second) - h.until(2*time.Second)
+		assert.Greater(t, served, 4*40)
+		time.Sleep(gateMemory + 1)
+		assert.Equal(t, GateState{}, client.Gate.State("host"))
+	})
+}
+
+// Refusals that do not come from load are left to the retries: fewer attempts would not
+// help.
+func TestGateDoesNotHoldBackWhereThatIsOfNoUse(t *testing.T) {
+	for _, share := range []float64{0.03, 0.1, 0.33, 0.6} {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(1, 2))
+			h := newHost(nil)
+			var mu sync.Mutex
+			h.respond = func(_ time.Duration, req *http.Request) (*http.Response, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if random.Float64() < share {
+					return respond(req, 503, ""), nil
+				}
+				return respond(req, 200, ""), nil
+			}
+			client := clientOf(h)
+			client.Gate, client.RetryMax = new(Gate), 100
+			client.Backoff = func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return 10 * time.Millisecond }
+			began := time.Now()
+			errs := spread(client, 2000, 2500*time.Microsecond, 10*time.Second) // 400/s for 5 s
+			assert.Zero(t, failed(errs), share)
+			assert.Less(t, time.Since(began), 6*time.Second, share)
+		})
+	}
+}
+
+func TestGateTakesConnectionsThatAreRefusedAsRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(func(at time.Duration, req *http.Request) (*http.Response, error) {
+			if at < time.Second || at >= 3*time.Second {
+				return respond(req, 200, ""), nil
+			}
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: connRefused}
+		})
+		client := clientOf(h)
+		client.Gate, client.RetryMax = new(Gate), 10
+		client.Backoff = func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return 100 * time.Millisecond }
+		errs := spread(client, 500, 10*time.Millisecond, 10*time.Second) // 100/s for 5 s
+		assert.Zero(t, failed(errs))
+		assert.Less(t, h.until(3*time.Second)-h.until(time.Second), 60) // of 200 first attempts
+	})
+}
+
+func TestGateForgetsAHostThatNobodyUses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := new(gateHost)
+		for range 10 {
+			h.observe(time.Now(), time.Now(), false)
+			time.Sleep(gateInterval)
+		}
+		require.True(t, h.limited)
+		time.Sleep(gateMemory + 1)
+		assert.Nil(t, h.enter(time.Now()))
+		assert.False(t, h.watched.Load())
+	})
+}
+
+func TestCanceledCallLeavesTheGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(unavailable(time.Hour, "Retry-After", "30"))
+		client := clientOf(h)
+		client.Gate, client.RetryMax = new(Gate), 0
+		_, err := client.Get("http://host/")
+		require.Error(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		req, err := NewRequestWithContext(ctx, "POST", "http://host/", plainReader{newOnceSource("data")})
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = client.Do(req)
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, time.Second, time.Since(began))
+		assert.Zero(t, client.Gate.State("host").Waiting)
+	})
+}
+
+func TestGateAllocatesNothingWhileAHostIsWell(t *testing.T) {
+	client := NewClient()
+	client.HTTPClient = &http.Client{Transport: registered(still(200))}
+	req, err := NewRequest("GET", "http://host/", nil)
+	require.NoError(t, err)
+	count := func() float64 {
+		return testing.AllocsPerRun(100, func() {
+			if _, err := client.Do(req); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	without := count()
+	client.Gate, client.Budget = new(Gate), new(Budget)
+	assert.Equal(t, without, count())
+}
+
+func BenchmarkGate(b *testing.B) {
+	gate := new(Gate)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			h := gate.of("host")
+			at := time.Now()
+			h.enter(at)
+			h.observe(at, at, true)
+		}
+	})
+}
+
+func TestPauseOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the bubble's clock starts at 946684800
+		for _, tc := range []struct {
+			refused bool
+			header  []string
+			want    pause
+			ok      bool
+		}{
+			{true, nil, pause{}, false},
+			{true, []string{"Retry-After", "7"}, pause{wait: 7 * time.Second}, true},
+			{true, []string{"Retry-After", "-7"}, pause{}, false},
+			{true, []string{"Retry-After-Ms", "150"}, pause{wait: 150 * time.Millisecond}, true},
+			{true, []string{"Retry-After", "7", "Retry-After-Ms", "150"}, pause{wait: 7 * time.Second}, true},
+			{true, []string{"RateLimit", `"a";r=0;t=30`}, pause{wait: 30 * time.Second}, true},
+			{true, []string{"RateLimit", `"a";r=5;t=30, "b";r=0;t=10`}, pause{wait: 10 * time.Second}, true},
+			{true, []string{"RateLimit", `"a";r=0;t=30, "b";r=0;t=10`}, pause{wait: 30 * time.Second}, true},
+			{true, []string{"RateLimit", `"a";r=0;t=30`, "RateLimit-Policy", `"b";q=1;w=1, "a";q=100;w=50`}, pause{30 * time.Second, 2}, true},
+			{true, []string{"RateLimit", `"a";r=0;t=30`, "RateLimit-Policy", `"a";q=100;w=0`}, pause{wait: 30 * time.Second}, true},
+			{true, []string{"RateLimit", "limit=100, remaining=0, reset=30"}, pause{wait: 30 * time.Second}, true},
+			{true, []string{"RateLimit", "nonsense"}, pause{}, false},
+			{true, []string{"RateLimit", `"a";r=-1;t=NaN`}, pause{}, false},
+			{true, []string{"RateLimit-Reset", "12"}, pause{wait: 12 * time.Second}, true},
+			{true, []string{"X-RateLimit-Reset", "12.5"}, pause{wait: 12500 * time.Millisecond}, true},
+			{true, []string{"X-RateLimit-Reset", "1e400"}, pause{}, false},
+			{true, []string{"X-RateLimit-Reset", "1000000000"}, pause{wait: 53315200 * time.Second}, true},
+			{false, []string{"Retry-After", "7"}, pause{}, false},
+			{false, []string{"X-RateLimit-Reset", "12", "X-RateLimit-Remaining", "0"}, pause{}, false},
+			{false, []string{"RateLimit", `"a";r=5;t=30`}, pause{}, false},
+			{false, []string{"RateLimit", `"a";r=0;t=30`}, pause{wait: 30 * time.Second}, true},
+			{false, []string{"RateLimit", "limit=100, remaining=0, reset=30"}, pause{wait: 30 * time.Second}, true},
+			{false, []string{"RateLimit", "reset=30"}, pause{}, false},
+		} {
+			got, ok := pauseOf(respond(nil, 429, "", tc.header...), tc.refused)
+			assert.Equal(t, tc.ok, ok, "%+v", tc)
+			assert.Equal(t, tc.want, got, "%+v", tc)
+		}
+	})
+}
+
+func FuzzRateLimit(f *testing.F) {
+	f.Add(`"a";r=0;t=30`, `"a";q=100;w=50`)
+	f.Add("limit=100, remaining=0, reset=30", "")
+	f.Add(`;;,=;r;t=,"`, `q=w`)
+	f.Fuzz(func(t *testing.T, limit, policy string) {
+		header := http.Header{"Ratelimit": {limit}, "Ratelimit-Policy": {policy}}
+		p, ok := rateLimitOf(header)
+		if ok && (p.wait < 0 || !(p.rate >= 0) || !(p.remaining >= 0)) {
+			t.Errorf("%+v", p)
+		}
+	})
+}
