@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/a0b132ce/retryablehttp/internal/hosts"
 )
 
 const (
@@ -49,7 +51,7 @@ type Budget struct {
 	PerHost bool
 
 	all   budgetHost
-	hosts hosts[budgetHost]
+	hosts hosts.Map[budgetHost]
 }
 
 // budgetHost is the bucket of one host.
@@ -142,7 +144,7 @@ func (b *Budget) of(host string) *budgetHost {
 	if !b.PerHost {
 		return &b.all
 	}
-	return b.hosts.of(host, func(h *budgetHost) bool {
+	return b.hosts.Of(host, func(h *budgetHost) bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		b.begin(h)

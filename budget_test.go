@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/a0b132ce/retryablehttp/internal/hosts"
 )
 
 // host is a transport that records when attempts are sent to it. Each takes a millisecond.
@@ -215,12 +217,12 @@ func TestBudgetMayBeSharedOrKeptPerHost(t *testing.T) {
 
 func TestBudgetForgetsHostsItNeedNotKeep(t *testing.T) {
 	budget := &Budget{PerHost: true, MinPerSecond: -1}
-	for i := range 3 * maxHosts {
+	for i := range 3 * hosts.Max {
 		budget.Deposit("host" + string(rune(i)))
 	}
-	assert.LessOrEqual(t, len(*budget.hosts.states.Load()), maxHosts)
+	assert.LessOrEqual(t, budget.hosts.Len(), hosts.Max)
 	assert.True(t, budget.TryWithdraw("kept"))
-	for i := range 3 * maxHosts {
+	for i := range 3 * hosts.Max {
 		budget.Deposit("other" + string(rune(i)))
 	}
 	assert.Equal(t, float64(budgetMax-1), budget.Balance("kept"))

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/a0b132ce/retryablehttp/internal/hosts"
 )
 
 const (
@@ -59,7 +61,7 @@ const (
 //
 // Any number of Clients and goroutines may share a Gate. The zero Gate is ready to use.
 type Gate struct {
-	hosts hosts[gateHost]
+	hosts hosts.Map[gateHost]
 }
 
 // GateState is what a [Gate] knows about a host.
@@ -92,7 +94,7 @@ func (g *Gate) State(host string) GateState {
 }
 
 func (g *Gate) of(host string) *gateHost {
-	return g.hosts.of(host, func(h *gateHost) bool {
+	return g.hosts.Of(host, func(h *gateHost) bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return !h.watched.Load() || h.stale(time.Now())
