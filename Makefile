@@ -92,7 +92,7 @@ examples: ## run every program in examples; its exit status is its verdict
 	@echo "== examples"
 	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
 	for e in $(EXAMPLES); do \
-		if go run "./$$e" >"$$out" 2>&1; then echo "ok  	./$$e"; \
+		if go -C "$$e" run . >"$$out" 2>&1; then echo "ok  	./$$e"; \
 		else cat "$$out"; echo "FAIL	./$$e"; exit 1; fi; \
 	done
 

@@ -46,7 +46,7 @@ type past struct {
 	sent      bool // an attempt may have reached a server
 	suspect   suspicion
 	lastCause error      // of the last attempt that failed
-	nestedKey *nestedKey // for clients in the transport
+	shared    *shared    // by all attempts
 	drained   *bodyStart // of the last response that was drained, nil if none was
 	waited    time.Duration
 	reason    Reason // why the call has failed, empty if it has not

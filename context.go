@@ -66,8 +66,8 @@ type attemptContext struct {
 	suspect         suspicion     // as in call
 	asksUnsent      bool          // of the client's policy
 	sending         atomic.Bool   // before and afterwards the context may be in use elsewhere
-	key             *nestedKey    // of the call, for clients in its transport
-	firstKey        nestedKey     // what key points to in all attempts of a call
+	shared          *shared       // by all attempts of the call
+	firstShared     shared        // what shared points to in all of them
 
 	mu      sync.Mutex // guards the rest
 	endable bool

@@ -70,7 +70,9 @@ func (e *GiveUpError) Timeout() bool {
 	return isTimeout(e.Err)
 }
 
-func (e *GiveUpError) requestUnsent() bool { return e.unsent }
+// Unsent reports whether no attempt was sent: it is what the function [Unsent] returns for
+// the error.
+func (e *GiveUpError) Unsent() bool { return e.unsent }
 
 // ErrAttemptTimeout is matched by the error of an attempt that took longer than
 // [Client.AttemptTimeout]. It is a timeout: it has a method Timeout that returns true. It

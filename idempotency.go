@@ -64,7 +64,7 @@ func keyFor(req *http.Request, newKey func(*http.Request) string, outer *attempt
 	case idempotentMethod(req):
 		return ""
 	case outer != nil && hasBody(req) && sameBody(outer.request.Body, req.Body):
-		return outer.key.get(func() string { return newKey(req) })
+		return outer.shared.key.get(func() string { return newKey(req) })
 	}
 	return newKey(req)
 }

@@ -138,13 +138,13 @@ func (c *call) setContext(a *attempt) {
 		endable:    timed || !plain,
 	}
 	if c.outer != nil {
-		a.ctx.number, a.ctx.key = c.outer.number, c.outer.key
+		a.ctx.number, a.ctx.shared = c.outer.number, c.outer.shared
 		return
 	}
-	if c.past.nestedKey == nil {
-		c.past.nestedKey = &a.ctx.firstKey
+	if c.past.shared == nil {
+		c.past.shared = &a.ctx.firstShared
 	}
-	a.ctx.key = c.past.nestedKey
+	a.ctx.shared = c.past.shared
 }
 
 // setBody gives the attempt its request body.

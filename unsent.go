@@ -14,7 +14,9 @@ import (
 // server that could act on it: looking up the name, dialing, the proxy's CONNECT or
 // the TLS handshake failed; the first byte of the request was never written; or an
 // HTTP/2 server said that it has not processed it (REFUSED_STREAM, or a GOAWAY that
-// excludes it, RFC 9113 §8.7). False means that the request may have been sent.
+// excludes it, RFC 9113 §8.7). An error of a transport that knows has a method Unsent()
+// bool, as that of a circuit breaker that is open should. False means that the request may
+// have been sent.
 //
 // err is an error that a [CheckRetry] was given, which is about one attempt, or the error
 // of a call, which is about all of its attempts. What is written is observed for requests
@@ -23,9 +25,9 @@ import (
 // error is known. It does not tell that net/http has sent an idempotent request before,
 // on a connection that turned out to be dead.
 func Unsent(err error) bool {
-	var known interface{ requestUnsent() bool }
-	if errors.As(err, &known) {
-		return known.requestUnsent()
+	var declared interface{ Unsent() bool }
+	if errors.As(err, &declared) {
+		return declared.Unsent()
 	}
 	for ; err != nil; err = errors.Unwrap(err) {
 		if unsentByType(err) {
@@ -55,10 +57,10 @@ type attemptError struct {
 	note   string // may be empty
 }
 
-func (e *attemptError) Error() string       { return e.error.Error() + e.note }
-func (e *attemptError) Unwrap() error       { return e.error }
-func (e *attemptError) requestUnsent() bool { return e.unsent }
-func (e *attemptError) Temporary() bool     { return false }
+func (e *attemptError) Error() string   { return e.error.Error() + e.note }
+func (e *attemptError) Unwrap() error   { return e.error }
+func (e *attemptError) Unsent() bool    { return e.unsent }
+func (e *attemptError) Temporary() bool { return false }
 
 // Timeout is for the *url.Error around it, which asks no other error.
 func (e *attemptError) Timeout() bool { return isTimeout(e.error) }
@@ -150,9 +152,10 @@ func unsentDirectly(err error) bool {
 		return err.unsent
 	case *GiveUpError: // of a client that is not
 		return false
-	default:
-		return unsentByType(err)
+	case interface{ Unsent() bool }:
+		return err.Unsent()
 	}
+	return unsentByType(err)
 }
 
 func withoutURLErrors(err error) error {

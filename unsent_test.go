@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
@@ -611,3 +612,33 @@ type noCookies struct{}
 
 func (noCookies) SetCookies(*url.URL, []*http.Cookie) {}
 func (noCookies) Cookies(*url.URL) []*http.Cookie     { return nil }
+
+type openBreaker struct{}
+
+func (openBreaker) Error() string { return "circuit breaker open" }
+func (openBreaker) Unsent() bool  { return true }
+
+// A transport of another package can say that it has not sent a request, but what was
+// observed on a connection outweighs it.
+func TestErrorOfATransportCanSayThatNothingWasSent(t *testing.T) {
+	for name, tc := range map[string]struct {
+		used bool
+		want int
+	}{"not sent": {false, 2}, "sent all the same": {true, 1}} {
+		client, script := scripted(
+			func(req *http.Request) (*http.Response, error) {
+				if trace := httptrace.ContextClientTrace(req.Context()); tc.used && trace != nil {
+					trace.GetConn("host:80")
+					trace.GotConn(httptrace.GotConnInfo{})
+					trace.WroteHeaders()
+				}
+				return nil, openBreaker{}
+			},
+			status(200))
+		client.CheckRetry = SafeRetryPolicy
+		_, err := client.Post("http://host/", "text/plain", []byte("data"))
+		assert.Equal(t, tc.want == 1, err != nil, name)
+		assert.Len(t, script.seen, tc.want, name)
+	}
+	assert.True(t, Unsent(fmt.Errorf("wrapped: %w", openBreaker{})))
+}
