@@ -95,18 +95,20 @@ func (b *bucket) serve(at time.Time) {
 	}
 }
 
+// wake sets the timer. A new one costs less than Reset, for which the runtime may look at
+// all timers of the program.
 func (b *bucket) wake(after time.Duration) {
-	switch {
-	case after == math.MaxInt64: // only more tokens help
-	case b.timer == nil:
-		b.timer = time.AfterFunc(after, func() {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.serve(time.Now())
-		})
-	default:
-		b.timer.Reset(after)
+	if b.timer != nil {
+		b.timer.Stop()
 	}
+	if after == math.MaxInt64 { // only more tokens help
+		return
+	}
+	b.timer = time.AfterFunc(after, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.serve(time.Now())
+	})
 }
 
 // meter measures how often something happens, over the last one to two seconds. It needs
@@ -149,5 +151,5 @@ func (m *meter) perSecond(now time.Time) float64 {
 
 const (
 	meterEnough = 10   // events from which on the current second counts by itself
-	meterMin    = 0.01 // of a second, likewise
+	meterMin    = 0.25 // of a second, likewise
 )

@@ -102,7 +102,10 @@ func TestBudgetThatMayNotWaitFailsAtOnceWithTheLastResponse(t *testing.T) {
 		client := clientOf(h)
 		client.Budget = &Budget{MaxWaiting: -1, MinPerSecond: -1}
 		client.RetryMax = 100
+		client.Backoff = func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return time.Second }
+		began := time.Now()
 		_, err := client.Get("http://host/")
+		assert.Less(t, time.Since(began), (budgetMax+1)*time.Second) // no wait after the last attempt
 		var gaveUp *GiveUpError
 		require.ErrorAs(t, err, &gaveUp)
 		assert.ErrorIs(t, err, ErrBudgetExhausted)

@@ -212,6 +212,9 @@ func (c *call) attempts(a *attempt) (*http.Response, error) {
 			return a.resp, nil
 		}
 		wait, s := c.plan(a)
+		if s == nil && paced && c.refused() {
+			s = c.exhausted(a)
+		}
 		c.past.lastCause = a.causeOrStatus()
 		if s == nil {
 			c.report(a, Attempt{Retry: true, Wait: wait, Reason: a.retryReason()})

@@ -29,8 +29,8 @@ const (
 	gateMinShare = 0.05
 	// gateGrowth is how much of it the rate grows in a second, and gateStep how much of it for
 	// each response, whichever is less.
-	gateGrowth = 0.7
-	gateStep   = 0.05
+	gateGrowth = 0.8
+	gateStep   = 0.03
 	// gateCalm is after how many intervals in which nobody had to wait a host is well.
 	gateCalm = 10
 	// gateMemory is how long something is known about a host that nobody uses.
@@ -267,7 +267,7 @@ func (h *gateHost) lower(result gateResult, at time.Time) {
 		h.known, h.before = rate, result
 		h.rate = max(0.7*rate, result.served)
 	} else {
-		h.rate = 0.5 * rate
+		h.rate = max(0.5*rate, result.served)
 	}
 	h.rate = max(h.rate, gateMinRate, gateMinShare*max(h.known, h.recent.perSecond(at)))
 	h.limited, h.calm = true, 0
@@ -290,7 +290,7 @@ func (h *gateHost) raise(share, elapsed float64) {
 		h.rate = min(4*h.rate, 0.8*h.known)
 	case share > gateFineShare:
 		h.rate *= 1.01
-	case h.taken-h.back <= h.taken/10+1: // else the host takes longer for more
+	case h.taken-h.back <= h.taken/20+1: // else the host takes longer for more
 		h.rate *= 1 + min(gateGrowth*elapsed, gateStep*float64(h.served))
 	}
 }

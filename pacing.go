@@ -57,6 +57,14 @@ func (c *call) withdraw(a *attempt) *ending {
 	return nil
 }
 
+// refused reports whether the Budget has no token for a retry and lets none wait for one.
+// The call then need not wait for the Backoff.
+func (c *call) refused() bool {
+	budget := c.client.Budget
+	return budget != nil && budget.refuses(budget.of(c.req.URL.Host), c.left())
+}
+
+// exhausted returns how a call ends for which the Budget has no token.
 func (c *call) exhausted(a *attempt) *ending {
 	return &ending{ReasonBudget, &stopError{why: ErrBudgetExhausted, last: a.causeOrStatus()}}
 }
