@@ -116,6 +116,10 @@ fuzz: ## fuzz every fuzz target of every module for FUZZTIME (10s)
 		done; \
 	done; done
 
+.PHONY: storm
+storm: ## what retries do to a server of limited capacity, in virtual time; writes docs/storm.md and its figures
+	@go -C bench run ./storm
+
 .PHONY: bench
 bench: ## the comparison with other libraries, written into docs/benchmarks.md; about 10 minutes
 	@go -C bench run .
