@@ -5,11 +5,13 @@
 //
 // Most programs create one [Client] and share it:
 //
-//	client := retryablehttp.NewClient()
+//	client := retryablehttp.Recommended()
 //	client.RetryMax = 3
 //	client.AttemptTimeout = 5 * time.Second
-//	client.CheckRetry = retryablehttp.SafeRetryPolicy
 //	resp, err := client.Post(url, "application/json", []byte(`{"n":1}`))
+//
+// [NewClient] returns a client with the defaults of the published library, which does
+// without the limits of Recommended.
 //
 // [Get], [Head], [Post] and [PostForm] use a shared client with default settings. To add
 // retries to an existing [net/http.Client], put a [RoundTripper] around its Transport.
@@ -34,6 +36,16 @@
 // [Client.AttemptTimeout] limits one attempt, [Client.MaxElapsedTime] all attempts and the
 // waits between them, [Client.RetryAfterMax] the wait that a server may ask for, and the
 // request's context the whole call. A wait that would pass a limit is not begun.
+//
+// [Client.BodyIdleTimeout] limits how long a body may stand still.
+//
+// # Outages
+//
+// Retries can make an outage longer. A [Budget] limits the retries of all calls that share
+// it to a share of the successes, and lets the others wait for their turn. A [Gate] holds
+// back all attempts to a host that asks to wait or refuses many of them. [Recommended]
+// returns a client with both. Package hedge shortens slow responses, and package failover
+// spreads attempts over several endpoints.
 //
 // # Requests that are not idempotent
 //

@@ -505,3 +505,66 @@ func ExampleWithRetryMax() {
 	}
 	// Output: attempts: 1
 }
+
+func ExampleRecommended() {
+	server := serve(unavailable, hello)
+	defer server.Close()
+
+	client := retryablehttp.Recommended()
+	client.RetryWaitMin, client.RetryWaitMax = time.Millisecond, 2*time.Millisecond // for the example
+	client.OnDone = func(o retryablehttp.Outcome) {
+		fmt.Printf("%s: %d attempts, status %d\n", o.Method, o.Attempts, o.Status)
+	}
+	resp, err := client.Get(server.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp.Body.Close()
+	// Output: GET: 2 attempts, status 200
+}
+
+// A job that calls two services lets all of its retries share a budget, and fails at once
+// if that is used up.
+func ExampleBudget() {
+	server := serve(unavailable)
+	defer server.Close()
+
+	client := newClient()
+	client.RetryMax = 100
+	client.Budget = &retryablehttp.Budget{MinPerSecond: -1, MaxWaiting: -1}
+	_, err := client.Get(server.URL)
+	var failed *retryablehttp.GiveUpError
+	if errors.As(err, &failed) {
+		fmt.Println(failed.Reason, "after", failed.Attempts, "attempts:", errors.Is(err, retryablehttp.ErrBudgetExhausted))
+	}
+	// Output: budget after 11 attempts: true
+}
+
+// After a 429 with Retry-After no call is sent to the host before. A call that has no time
+// to wait fails at once.
+func ExampleGate() {
+	server := serve(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "60")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	defer server.Close()
+
+	client := newClient()
+	client.Gate = new(retryablehttp.Gate)
+	client.MaxElapsedTime = 10 * time.Second
+	_, err := client.Get(server.URL)
+	fmt.Println("first call:", reason(err))
+	_, err = client.Get(server.URL)
+	fmt.Println("second call:", reason(err))
+	// Output:
+	// first call: max elapsed time after 1 attempts
+	// second call: max elapsed time after 0 attempts
+}
+
+func reason(err error) string {
+	var failed *retryablehttp.GiveUpError
+	if !errors.As(err, &failed) {
+		return fmt.Sprint(err)
+	}
+	return fmt.Sprintf("%s after %d attempts", failed.Reason, failed.Attempts)
+}
