@@ -105,7 +105,6 @@ type attempt struct {
 
 	start time.Time // start and took are for OnAttempt and BufferMax
 	took  time.Duration
-	sent  time.Time // for Client.Gate
 }
 
 // cause returns the error that explains the result, nil if only a status does.

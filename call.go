@@ -48,6 +48,7 @@ type past struct {
 	lastCause error      // of the last attempt that failed
 	shared    *shared    // by all attempts
 	drained   *bodyStart // of the last response that was drained, nil if none was
+	admitted  time.Time  // by the Gate
 	waited    time.Duration
 	reason    Reason // why the call has failed, empty if it has not
 }

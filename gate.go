@@ -157,23 +157,23 @@ func (h *gateHost) stale(at time.Time) bool {
 }
 
 // closedFor returns how long no attempt will be sent.
-func (h *gateHost) closedFor(at time.Time) time.Duration {
+func (h *gateHost) closedFor() time.Duration {
 	if !h.watched.Load() {
 		return 0
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return max(h.closed.Sub(at), 0)
+	return max(time.Until(h.closed), 0)
 }
 
 // observe takes the result of an attempt into account.
 func (h *gateHost) observe(sent, at time.Time, served bool) {
-	if served && !h.watched.Load() {
-		return
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.watched.Load() {
+		if served {
+			return
+		}
 		h.watch(at)
 		sent = at
 	}

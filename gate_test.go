@@ -321,3 +321,26 @@ func FuzzRateLimit(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkClientWithGate measures calls on a stub by all processors, with and without a
+// Gate and a Budget.
+func BenchmarkClientWithGate(b *testing.B) {
+	for name, client := range map[string]*Client{
+		"without": {},
+		"gate":    {Gate: new(Gate)},
+		"both":    {Gate: new(Gate), Budget: new(Budget)},
+	} {
+		client.HTTPClient = &http.Client{Transport: registered(still(200))}
+		b.Run(name, func(b *testing.B) {
+			b.RunParallel(func(pb *testing.PB) {
+				req, err := NewRequest("GET", "http://host/", nil)
+				for pb.Next() && err == nil {
+					_, err = client.Do(req)
+				}
+				if err != nil {
+					b.Error(err)
+				}
+			})
+		})
+	}
+}

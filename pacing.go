@@ -22,7 +22,7 @@ func (c *call) admit(a *attempt) *ending {
 	var h *gateHost
 	if c.client.Gate != nil {
 		h = c.client.Gate.of(c.req.URL.Host)
-		if s := c.fits(a, h.closedFor(time.Now())); s != nil {
+		if s := c.fits(a, h.closedFor()); s != nil {
 			return s
 		}
 	}
@@ -34,8 +34,11 @@ func (c *call) admit(a *attempt) *ending {
 	if h == nil {
 		return nil
 	}
-	if place := h.enter(time.Now()); place != nil {
-		return c.queue(a, &h.bucket, place)
+	c.past.admitted = time.Now()
+	if place := h.enter(c.past.admitted); place != nil {
+		s := c.queue(a, &h.bucket, place)
+		c.past.admitted = time.Now()
+		return s
 	}
 	return nil
 }
@@ -145,17 +148,24 @@ func (c *call) learn(a *attempt) {
 	if !served && !refused {
 		return
 	}
-	at := time.Now()
-	h.observe(a.sent, at, served)
+	if served && !h.watched.Load() && a.resp.Header["Ratelimit"] == nil {
+		return // the host is well
+	}
+	h.observe(c.past.admitted, time.Now(), served)
 	if a.err != nil {
 		return
 	}
-	p, ok := pauseOf(a.resp, refused)
+	c.pause(a, h, host, refused)
+}
+
+// pause closes the gate of a host for as long as a response asks to wait.
+func (c *call) pause(a *attempt, h *gateHost, host string, refused bool) {
 	if value := a.resp.Header["Ratelimit"]; value != nil {
 		if _, readable := rateLimitOf(a.resp.Header); !readable {
 			c.log.unreadable(a.req, "RateLimit", value[0])
 		}
 	}
+	p, ok := pauseOf(a.resp, refused)
 	if !ok || p.wait <= 0 {
 		return
 	}
@@ -164,7 +174,7 @@ func (c *call) learn(a *attempt) {
 		wait = min(wait, limit)
 	}
 	c.log.paused(a.req, host, p.wait, wait)
-	h.close(at, wait, p.rate)
+	h.close(time.Now(), wait, p.rate)
 }
 
 // servedStatus reports whether a response is one of a server that does its work.

@@ -33,9 +33,6 @@ func (c *call) send(a *attempt) {
 	if a.body != nil {
 		c.limitBody(a)
 	}
-	if c.client.Gate != nil {
-		a.sent = time.Now()
-	}
 	a.resp, a.err = c.exchange(a)
 	if a.resp != nil && a.seen != nil {
 		a.seen.answered = true
