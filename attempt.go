@@ -23,7 +23,7 @@ type Attempt struct {
 	Start    time.Time
 	Duration time.Duration
 	// Retry reports whether another attempt follows, after Wait. A cancel during the wait,
-	// or a PrepareRetry that fails, can still prevent it.
+	// Client.Budget, Client.Gate, or a PrepareRetry that fails, can still prevent it.
 	Retry bool
 	Wait  time.Duration
 	// Reason says why the attempt is retried, or why the call fails. It is empty if the
@@ -49,7 +49,8 @@ type Outcome struct {
 	Attempts int
 	// Status is the status code of the last attempt's response, 0 if it got none.
 	Status int
-	// Reason says why the call has failed. It is empty if it has not.
+	// Reason says why the call has failed. It is empty if it has not, and in the transport
+	// of another client, which judges the result.
 	Reason Reason
 	// Err is the error that the call returned, nil if there is none.
 	Err error

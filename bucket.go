@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// timerSlack is by how much a timer may be late, in seconds.
+const timerSlack = 0.005
+
 // bucket is a token bucket. Those who find it empty may wait for tokens in order of
 // arrival.
 type bucket struct {
@@ -25,7 +28,8 @@ type bucket struct {
 // fill adds the tokens of the time that has passed. mu is held.
 func (b *bucket) fill(now time.Time) {
 	if now.After(b.at) {
-		b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*b.rate, b.max)
+		// A timer may be late: what it has missed of a high rate is made up for.
+		b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*b.rate, max(b.max, b.rate*timerSlack))
 		b.at = now
 	}
 }
@@ -72,10 +76,18 @@ func (b *bucket) leave(place *list.Element) {
 	defer b.mu.Unlock()
 	select {
 	case <-place.Value.(chan struct{}):
-		b.tokens = min(b.tokens+1, b.max)
+		b.tokens++
 	default:
 		b.waiting.Remove(place)
 	}
+	b.serve(time.Now())
+}
+
+// giveBack gives a token back that was not used. mu is not held.
+func (b *bucket) giveBack() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tokens++
 	b.serve(time.Now())
 }
 

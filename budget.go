@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,8 @@ const (
 	defaultBudgetRatio        = 0.2
 	defaultBudgetMinPerSecond = 1
 	defaultBudgetMaxWaiting   = 10_000
+
+	budgetMaxPerSecond = 1e9
 
 	// budgetMax is how many tokens are saved up for a bad time. A host that has become
 	// bad gets no more retries than these and the floor, before one succeeds.
@@ -36,11 +39,12 @@ const (
 type Budget struct {
 	// Ratio is the number of tokens that a success earns, between 0 and 1. 0 means 0.2,
 	// as with Finagle and Linkerd; negative means none. A greater number is an error
-	// of each call.
+	// of each call, and counts as none elsewhere.
 	Ratio float64
 
 	// MinPerSecond is the number of tokens that each second earns. 0 means 1; negative
-	// means none. It is for each process: many small ones that share a server add up.
+	// means none: then only a call with a deadline or MaxElapsedTime waits for a token. It
+	// is for each process: many small ones that share a server add up.
 	MinPerSecond float64
 
 	// MaxWaiting is the number of retries that may wait for a token. 0 means 10,000;
@@ -72,7 +76,7 @@ func (b *Budget) Deposit(host string) {
 	b.begin(h)
 	at := time.Now()
 	h.fill(at)
-	h.tokens = min(h.tokens+max(cmp.Or(b.Ratio, defaultBudgetRatio), 0), h.max)
+	h.tokens = min(h.tokens+b.ratio(), h.max)
 	h.serve(at)
 	h.full.Store(h.tokens == h.max)
 }
@@ -122,8 +126,11 @@ func (b *Budget) mayWait(h *budgetHost, at time.Time, limit time.Duration) bool 
 	if waiting >= b.maxWaiting() {
 		return false
 	}
-	if b.Ratio >= 0 || h.rate <= 0 {
-		return b.Ratio >= 0
+	switch {
+	case h.rate <= 0: // without a limit it could take for ever
+		return b.ratio() > 0 && limit < math.MaxInt64
+	case b.ratio() > 0:
+		return true
 	}
 	h.fill(at)
 	return (float64(waiting+1)-h.tokens)/h.rate < limit.Seconds()
@@ -136,6 +143,14 @@ func (b *Budget) refuses(h *budgetHost, limit time.Duration) bool {
 	b.begin(h)
 	at := time.Now()
 	return (h.waiting.Len() > 0 || h.due(at) > 0) && !b.mayWait(h, at, limit)
+}
+
+// ratio returns Ratio, 0 if it is not usable.
+func (b *Budget) ratio() float64 {
+	if ratio := cmp.Or(b.Ratio, defaultBudgetRatio); ratio > 0 && ratio <= 1 {
+		return ratio
+	}
+	return 0
 }
 
 func (b *Budget) maxWaiting() int { return max(cmp.Or(b.MaxWaiting, defaultBudgetMaxWaiting), 0) }
@@ -157,14 +172,16 @@ func (b *Budget) of(host string) *budgetHost {
 func (b *Budget) begin(h *budgetHost) {
 	if h.max == 0 {
 		h.max, h.tokens, h.at = budgetMax, budgetMax, time.Now()
-		h.rate = max(cmp.Or(b.MinPerSecond, defaultBudgetMinPerSecond), 0)
+		if rate := cmp.Or(b.MinPerSecond, defaultBudgetMinPerSecond); rate > 0 && rate <= budgetMaxPerSecond {
+			h.rate = rate
+		}
 	}
 }
 
 // check returns an error for settings that make no sense.
 func (b *Budget) check() error {
-	if b == nil || b.Ratio <= 1 && b.MinPerSecond < 1e9 {
+	if b == nil || b.Ratio <= 1 && b.MinPerSecond <= budgetMaxPerSecond {
 		return nil
 	}
-	return fmt.Errorf("retryablehttp: Budget with Ratio %v and MinPerSecond %v; Ratio is at most 1, MinPerSecond below 1e9", b.Ratio, b.MinPerSecond)
+	return fmt.Errorf("retryablehttp: Budget with Ratio %v and MinPerSecond %v, want at most 1 and %v", b.Ratio, b.MinPerSecond, float64(budgetMaxPerSecond))
 }

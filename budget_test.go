@@ -2,8 +2,10 @@ package retryablehttp
 
 import (
 	"context"
+	"io"
 	"math"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -300,6 +302,60 @@ func TestTokenOfACallThatIsCanceledGoesToTheNext(t *testing.T) {
 		require.Len(t, h.times, 3)
 		assert.InDelta(t, 1, h.times[2].Seconds(), 0.01)
 	})
+}
+
+// Nor does a call that ends between getting a token and using it take it along.
+func TestTokenThatIsNotUsedIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bucket{max: 10, at: time.Now()}
+		place := b.join(time.Now())
+		b.giveBack() // is for the one who waits
+		<-place.Value.(chan struct{})
+		b.leave(place)
+		assert.Equal(t, 1.0, b.tokens)
+
+		client := clientOf(newHost(unavailable(time.Hour, "Retry-After", "30")))
+		client.Gate, client.Budget = new(Gate), &Budget{MinPerSecond: -1}
+		errs := spread(client, 1, 0, time.Minute)
+		assert.Error(t, errs[0])
+		spent := budgetMax - client.Budget.Balance("host")
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		req, err := NewRequestWithContext(ctx, "GET", "http://host/", nil)
+		require.NoError(t, err)
+		_, err = client.Do(req)
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, spent, budgetMax-client.Budget.Balance("host"))
+	})
+}
+
+// If only a success earns a token, a call that nothing ends does not wait for one: it may be
+// the only call.
+func TestBudgetWithoutAFloorHangsNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := clientOf(newHost(unavailable(time.Hour)))
+		client.RetryMax = 100
+		client.Budget = &Budget{MinPerSecond: -1}
+		_, err := client.Get("http://host/")
+		assert.ErrorIs(t, err, ErrBudgetExhausted)
+	})
+}
+
+func TestBodyIsClosedIfTheGateEndsTheCall(t *testing.T) {
+	for name, getBody := range map[string]bool{"with GetBody": true, "without": false} {
+		client := clientOf(still(200))
+		client.Gate, client.MaxElapsedTime = new(Gate), time.Second
+		client.Gate.of("host").close(time.Now(), pause{wait: time.Minute}, time.Hour, false)
+		body := &closeCounter{Reader: strings.NewReader("data")}
+		req, err := http.NewRequest("POST", "http://host/", body)
+		require.NoError(t, err)
+		if getBody {
+			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("data")), nil }
+		}
+		_, err = (&RoundTripper{Client: client}).RoundTrip(req)
+		assert.ErrorIs(t, err, ErrMaxElapsedTime)
+		assert.Equal(t, 1, body.closed, name)
+	}
 }
 
 func TestBudgetLimitsOutagesOfManyClients(t *testing.T) {

@@ -45,10 +45,11 @@ type settings struct {
 type past struct {
 	sent      bool // an attempt may have reached a server
 	suspect   suspicion
-	lastCause error      // of the last attempt that failed
-	shared    *shared    // by all attempts
-	drained   *bodyStart // of the last response that was drained, nil if none was
-	admitted  time.Time  // by the Gate
+	lastCause error         // of the last attempt that failed
+	shared    *shared       // by all attempts
+	drained   *bodyStart    // of the last response that was drained, nil if none was
+	admitted  time.Time     // by the Gate
+	gated     time.Duration // how long it had to wait there
 	waited    time.Duration
 	reason    Reason // why the call has failed, empty if it has not
 }
@@ -73,6 +74,12 @@ func (c *call) do() (*http.Response, error) {
 		c.finishBody(answered)
 	}()
 	resp, err := c.attempts(&a)
+	if err != nil && !c.redirects { // the http.Client around it adds the URL
+		if resp != nil { // from an ErrorHandler
+			resp.Body.Close()
+		}
+		resp, err = nil, withoutURL(err, c.client.redact(c.req.URL))
+	}
 	c.done(&a, err)
 	answered, returned = err == nil, true
 	return resp, err
@@ -95,7 +102,9 @@ func (c *call) begin() (err error) {
 	}
 	c.start = now()
 	if start := c.client.OnStart; start != nil {
-		c.req = c.req.WithContext(start(c.req))
+		if ctx := start(c.req); ctx != nil {
+			c.req = c.req.WithContext(ctx)
+		}
 	}
 	c.ctx = c.req.Context()
 	c.check, c.retryMax = c.client.CheckRetry, c.client.RetryMax
@@ -123,6 +132,9 @@ func (c *call) begin() (err error) {
 // finishBody ends the use of the request body. If the call was answered, its transport may
 // still be sending.
 func (c *call) finishBody(answered bool) {
+	if c.body.asGiven { // no attempt was made
+		c.req.Body.Close()
+	}
 	if c.body.stream != nil {
 		c.body.stream.finish(answered, c.ctx.Err() != nil || isTimeout(c.past.lastCause))
 	} else if c.body.nextAttempt != nil && !answered {
@@ -301,7 +313,7 @@ func (c *call) plan(a *attempt) (time.Duration, *ending) {
 	if s := c.endedByAttempt(a); s != nil {
 		return 0, s
 	}
-	wait := c.shortened(c.client.backoff(a.number, a.resp), a.resp)
+	wait := c.shortened(c.client.backoff(a.number, a.resp), c.left(), a.resp)
 	switch deadline, ok := c.ctx.Deadline(); {
 	case ok && wait >= time.Until(deadline):
 		return 0, &ending{ReasonDeadline, &stopError{
@@ -329,14 +341,13 @@ func (c *call) plan(a *attempt) (time.Duration, *ending) {
 	return wait, nil
 }
 
-// shortened returns a wait that ExponentialJitterBackoff has drawn or, if the call has no
-// time for it, a shorter one, but never one that is shorter than allowed or asked for.
-func (c *call) shortened(wait time.Duration, resp *http.Response) time.Duration {
-	left := c.left()
-	if wait < left || c.client.Backoff != nil && !sameFunc[Backoff](c.client.Backoff, ExponentialJitterBackoff) {
+// shortened returns a wait that ExponentialJitterBackoff has drawn or, if the call has less
+// time left, a shorter one, but never one that is shorter than allowed or asked for.
+func (s *settings) shortened(wait, left time.Duration, resp *http.Response) time.Duration {
+	if wait < left || s.client.Backoff != nil && !sameFunc[Backoff](s.client.Backoff, ExponentialJitterBackoff) {
 		return wait
 	}
-	least, _ := c.client.waits()
+	least, _ := s.client.waits()
 	if asked, ok := askedToWait(resp); ok {
 		least = max(least, asked)
 	}

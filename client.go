@@ -65,8 +65,8 @@ const (
 // first call. After that any number of goroutines may use the Client, and it may be
 // copied: a copy shares the HTTPClient.
 //
-// For limits and maxima, negative means off, as in net/http. Only an unusable Logger is an
-// error. Functions in the fields may be called by many goroutines at once.
+// For limits and maxima, negative means off, as in net/http. Only an unusable Logger or
+// Budget is an error. Functions in the fields may be called by many goroutines at once.
 type Client struct {
 	// Fields of hashicorp/go-retryablehttp.
 
@@ -130,8 +130,9 @@ type Client struct {
 	// waits longer fails with ErrBodyIdleTimeout; BufferMax makes that a failed attempt,
 	// and ResumeMax resumes the body. An attempt fails in the same way if the server
 	// takes nothing more of the request body for that long before it responds; bodies of up
-	// to 64 KiB in memory are not watched, and files are not sent by sendfile. 0 means no
-	// limit.
+	// to 64 KiB in memory are not watched, and files are not sent by sendfile. The operating
+	// system buffers what is sent and takes up to some MiB at a time, so the limit must
+	// leave time for 4 MiB: 40 s at 100 KiB/s. 0 means no limit.
 	BodyIdleTimeout time.Duration
 
 	// MaxElapsedTime limits all attempts and the waits between them, up to the headers
@@ -140,13 +141,15 @@ type Client struct {
 	MaxElapsedTime time.Duration
 
 	// RetryAfterMax is the longest wait that a Retry-After header may ask for. The call
-	// fails at once if the Backoff would wait longer for that reason. 0 means 5
-	// minutes; negative means no limit.
+	// fails at once if the Backoff would wait longer for that reason. It also limits how
+	// long the attempts of a call wait for Gate, all together. 0 means 5 minutes; negative
+	// means no limit.
 	RetryAfterMax time.Duration
 
 	// Other calls.
 
-	// Budget, if not nil, limits the retries of all the calls that share it.
+	// Budget, if not nil, limits the retries of all the calls that share it. In nested
+	// clients set Budget and Gate on the outermost one; the others are not used.
 	Budget *Budget
 
 	// Gate, if not nil, holds back the attempts of all the calls that share it to a host
@@ -202,7 +205,7 @@ type Client struct {
 	// OnDone, if not nil, is called at the end of each call, by its goroutine, before the
 	// call returns. A request for the rest of a body (see ResumeMax) is a call too. It is
 	// not called if the Logger, another setting or the request is unusable, so that
-	// nothing could be sent.
+	// nothing could be sent, nor if a callback or the request body panics.
 	OnDone func(Outcome)
 
 	// RedactURL formats URLs for errors and log lines. It must not modify the URL. Nil
@@ -233,14 +236,14 @@ func NewClient() *Client {
 
 // Recommended returns the Client that new programs should take. It has the settings of
 // [NewClient] except for SafeRetryPolicy, so that a POST is not applied twice; a Gate and a
-// Budget of its own, with a Ratio of 0.5, so that the calls of an outage are saved without
+// Budget of its own, with a Ratio of 0.5 for each host, so that the calls of an outage are saved without
 // making it longer; a RetryWaitMin of 0.5 s, an AttemptTimeout of 30 s and a
 // MaxElapsedTime of 2 min.
 func Recommended() *Client {
 	c := NewClient()
 	c.CheckRetry = SafeRetryPolicy
 	c.RetryWaitMin = recommendedRetryWaitMin
-	c.Budget, c.Gate = &Budget{Ratio: recommendedBudgetRatio}, new(Gate)
+	c.Budget, c.Gate = &Budget{Ratio: recommendedBudgetRatio, PerHost: true}, new(Gate)
 	c.AttemptTimeout = recommendedAttemptTimeout
 	c.MaxElapsedTime = recommendedMaxElapsedTime
 	return c

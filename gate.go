@@ -18,15 +18,22 @@ const (
 	// gateEnough is how many results tell what share of the attempts is refused.
 	gateEnough = 20
 	gateFew    = 5
+	// gateNotice is how long a host has to refuse all before a Retry-After speaks for it, in
+	// seconds.
+	gateNotice = 0.05
 	// gateBadShare is the share of refusals from which on a host has more than it bears,
 	// gateDownShare the one from which on it bears nothing.
-	gateBadShare  = 0.2
-	gateFineShare = 0.05
-	gateDownShare = 0.9
+	gateBadShare    = 0.2
+	gateFewBadShare = 0.4
+	gateFineShare   = 0.05
+	gateDownShare   = 0.9
 	// gateMinRate and gateMinShare bound the rate from below, in attempts per second and as
 	// a share of the rate that the host has borne.
 	gateMinRate  = 1
 	gateMinShare = 0.05
+	// gateStart is the share of the known rate up to which the rate grows fourfold in each
+	// interval.
+	gateStart = 0.7
 	// gateGrowth is how much of it the rate grows in a second, and gateStep how much of it for
 	// each response, whichever is less.
 	gateGrowth = 0.8
@@ -43,8 +50,8 @@ const (
 )
 
 // Gate holds back attempts to hosts that refuse them, so that all calls together send a
-// host what it can bear, and in order of arrival. It acts on 429 and 503, and on
-// connections that cannot be made.
+// host what it can bear, and in order of arrival. It acts on 429 and 503, on connections
+// that cannot be made, and on a RateLimit field that says that no request is left.
 //
 // A host that says when it will accept requests again, by Retry-After (RFC 9110 §10.2.3),
 // retry-after-ms, RateLimit (draft-ietf-httpapi-ratelimit-headers), RateLimit-Reset or
@@ -108,7 +115,8 @@ type gateHost struct {
 	bucket                // limits the attempts if limited
 	limited   bool
 	announced bool      // the host has said which rate it bears
-	noticed   time.Time // when it began to be watched
+	streak    int       // refusals in a row
+	measured  bool      // a part of the attempts was refused since it is limited
 	known     float64   // the rate that the host has borne
 	down      bool      // it has served nothing
 	calm      int       // intervals in a row in which nobody has waited
@@ -117,12 +125,22 @@ type gateHost struct {
 	// The current interval. Results of attempts that were sent before do not count.
 	since           time.Time
 	served, refused int
-	back            int        // results, whenever the attempts were sent
-	before          gateResult // of the interval before the rate was lowered
+	back            int      // results, whenever the attempts were sent
+	queued          bool     // an attempt had to wait
+	before          interval // of the interval before the rate was lowered
 }
 
-// gateResult is the result of an interval.
-type gateResult struct {
+// result is what the result of an attempt says about the load of its host.
+type result int
+
+const (
+	resultUnknown result = iota // nothing
+	resultServed                // it does its work, well or not
+	resultRefused               // it has too much of it
+)
+
+// interval is the result of an interval.
+type interval struct {
 	served float64 // per second
 	share  float64 // refused
 }
@@ -136,16 +154,17 @@ func (h *gateHost) enter(at time.Time) *list.Element {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stale(at) {
-		h.limited, h.announced = false, false
+		h.limited = false
 		h.watched.Store(false)
 	}
 	if !h.limited || h.tryTake(at) {
 		return nil
 	}
-	h.calm = 0
+	h.queued = true
 	place := h.join(at)
 	if at.Before(h.closed) && !h.announced { // so that it does not take too long when the host is open again
-		h.rate = max(h.rate, float64(h.waiting.Len())/gateSpread)
+		h.learn(at)
+		h.rate = max(h.rate, min(float64(h.waiting.Len())/gateSpread, h.known))
 	}
 	return place
 }
@@ -167,25 +186,31 @@ func (h *gateHost) closedFor() time.Duration {
 }
 
 // observe takes the result of an attempt into account.
-func (h *gateHost) observe(sent, at time.Time, served bool) {
+func (h *gateHost) observe(sent, at time.Time, r result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.watched.Load() {
-		if served {
+		if r != resultRefused {
 			return
 		}
 		h.watch(at)
 		sent = at
 	}
 	h.back++
-	if sent.Before(h.since) {
+	switch r {
+	case resultServed:
+		h.streak = 0
+	case resultRefused:
+		h.streak++
+	}
+	if sent.Before(h.since) || r == resultUnknown {
 		return
 	}
-	if served {
+	if r == resultServed {
 		if h.down { // until now
 			h.down = false
 			h.begin(at)
-			h.rate = max(h.rate, min(4*h.rate, 0.8*h.known))
+			h.rate = max(h.rate, min(4*h.rate, gateStart*h.known))
 		}
 		h.served++
 	} else {
@@ -199,7 +224,7 @@ func (h *gateHost) observe(sent, at time.Time, served bool) {
 
 // watch begins to look at results. mu is held.
 func (h *gateHost) watch(at time.Time) {
-	h.known, h.noticed = gateMinRate, at
+	h.known, h.measured, h.announced, h.streak = gateMinRate, false, false, 0
 	h.max, h.tokens, h.at = 1, 1, at
 	h.begin(at)
 	h.watched.Store(true)
@@ -207,13 +232,13 @@ func (h *gateHost) watch(at time.Time) {
 
 // begin begins an interval. mu is held.
 func (h *gateHost) begin(at time.Time) {
-	h.since, h.served, h.refused, h.taken, h.back = at, 0, 0, 0, 0
+	h.since, h.served, h.refused, h.taken, h.back, h.queued = at, 0, 0, 0, 0, false
 }
 
-// learn takes the rate of the attempts as the one that the host has borne, as long as it is
-// not long ago that it has. mu is held.
+// learn takes the rate of the attempts, those that wait included, as the one that the host
+// bears, as long as nothing better is known. mu is held.
 func (h *gateHost) learn(at time.Time) {
-	if at.Sub(h.noticed) < time.Second {
+	if !h.measured {
 		h.known = max(h.known, h.recent.perSecond(at))
 	}
 }
@@ -233,38 +258,47 @@ func (h *gateHost) told(at time.Time) bool {
 // decide ends an interval. mu is held.
 func (h *gateHost) decide(at time.Time) {
 	elapsed := max(at.Sub(h.since), time.Millisecond).Seconds()
-	result := gateResult{
+	result := interval{
 		served: float64(h.served) / elapsed,
 		share:  float64(h.refused) / float64(h.served+h.refused),
 	}
 	h.fill(at)
 	before := h.before
-	h.before = gateResult{}
+	h.before = interval{}
 	switch {
 	case before.served > 0 && result.served < 0.9*before.served && result.share > 0.5*before.share && result.share < gateDownShare:
 		h.rate, h.ignored = 2*h.known, at.Add(gateTolerance) // a lower rate is of no use
-	case result.share > gateBadShare && (!at.Before(h.ignored) || result.share >= gateDownShare):
+	case result.share > h.badShare() && (!at.Before(h.ignored) || result.share >= gateDownShare):
 		h.lower(result, at)
 	case at.Before(h.ignored):
 		h.raise(0, elapsed)
 	default:
 		h.raise(result.share, elapsed)
 	}
-	if !h.limited && result.share <= gateBadShare && !at.Before(h.ignored) {
+	if !h.limited && result.share <= h.badShare() && !at.Before(h.ignored) {
 		h.watched.Store(false)
 	}
 	h.begin(at)
 	h.serve(at)
 }
 
+// badShare returns the share of refusals from which on the host has more than it bears. A
+// few results tell less than many. mu is held.
+func (h *gateHost) badShare() float64 {
+	if h.served+h.refused < gateEnough {
+		return gateFewBadShare
+	}
+	return gateBadShare
+}
+
 // lower lowers the rate to what the host serves. mu is held.
-func (h *gateHost) lower(result gateResult, at time.Time) {
+func (h *gateHost) lower(result interval, at time.Time) {
 	rate := h.rate
 	if !h.limited {
 		rate = h.known
 	}
 	if h.down = result.share >= gateDownShare; !h.down {
-		h.known, h.before = rate, result
+		h.known, h.measured, h.before = rate, true, result
 		h.rate = max(0.7*rate, result.served)
 	} else {
 		h.rate = max(0.5*rate, result.served)
@@ -278,7 +312,7 @@ func (h *gateHost) raise(share, elapsed float64) {
 	if !h.limited {
 		return
 	}
-	if h.waiting.Len() == 0 {
+	if !h.queued && h.waiting.Len() == 0 {
 		if h.calm++; h.calm >= gateCalm {
 			h.limited = false
 		}
@@ -286,8 +320,8 @@ func (h *gateHost) raise(share, elapsed float64) {
 	}
 	h.calm = 0
 	switch {
-	case h.rate < 0.8*h.known:
-		h.rate = min(4*h.rate, 0.8*h.known)
+	case h.rate < gateStart*h.known:
+		h.rate = min(4*h.rate, gateStart*h.known)
 	case share > gateFineShare:
 		h.rate *= 1.01
 	case h.taken-h.back <= h.taken/20+1: // else the host takes longer for more
@@ -295,28 +329,44 @@ func (h *gateHost) raise(share, elapsed float64) {
 	}
 }
 
-// close lets no attempt leave for a while. Afterwards they leave at the given rate or, if it
-// is 0, at half the rate of before. mu is not held.
-func (h *gateHost) close(at time.Time, wait time.Duration, rate float64) {
+// convincing returns how many refusals in a row speak for the whole host. One does if the
+// host has few requests. If it has many, one may come from one bad server of several. mu is
+// held.
+func (h *gateHost) convincing(at time.Time) int {
+	rate := h.recent.perSecond(at)
+	if rate < gateFew {
+		return 1
+	}
+	return max(2, int(rate*gateNotice))
+}
+
+// close lets no attempt leave for a while, at most for limit. Afterwards they leave at the
+// given rate or, if it is 0, at half the rate of before. mu is not held.
+func (h *gateHost) close(at time.Time, p pause, limit time.Duration, refused bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.watched.Load() {
 		h.watch(at)
 	}
-	until := at.Add(saturatingAdd(wait, rand.N(wait/10+1))) // so that not all clients come back together
+	if refused && h.streak < h.convincing(at) {
+		return
+	}
+	wait := saturatingAdd(p.wait, rand.N(min(p.wait, limit)/10+1)) // so that not all clients come back together
+	until := at.Add(min(wait, limit))
 	if !until.After(h.closed) {
 		return
 	}
 	h.learn(at)
 	if !h.limited {
-		h.limited, h.rate = true, max(h.known/2, gateMinRate)
+		h.limited, h.rate = true, max(h.known/2, gateEnough) // the host has said that it is ready then
 	}
-	if h.announced = rate > 0; h.announced {
-		h.rate, h.known = max(rate, gateMinRate), max(rate, gateMinRate)
+	if h.announced = p.rate > 0; h.announced {
+		h.known = max(p.rate, gateMinRate)
+		h.rate = h.known
 	}
 	h.fill(at)
-	h.closed, h.tokens, h.calm = until, min(h.tokens, 1), 0
-	h.before = gateResult{}
+	h.closed, h.calm = until, 0
+	h.before = interval{}
 	h.begin(until)
 	h.serve(at)
 }

@@ -40,9 +40,12 @@ func TestOnDoneTellsHowACallEnded(t *testing.T) {
 			want:   Outcome{Attempts: 1, Status: 503, Reason: ReasonRetriesUsedUp},
 		},
 		"gate": {
-			steps:  []func(*http.Request) (*http.Response, error){status(200)},
-			change: func(c *Client) { c.Gate = new(Gate); c.Gate.of("host").close(time.Now(), 10*time.Second, 0) },
-			want:   Outcome{Attempts: 1, Status: 200},
+			steps: []func(*http.Request) (*http.Response, error){status(200)},
+			change: func(c *Client) {
+				c.Gate = new(Gate)
+				c.Gate.of("host").close(time.Now(), pause{wait: 10 * time.Second}, time.Minute, false)
+			},
+			want: Outcome{Attempts: 1, Status: 200},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,6 +199,7 @@ func TestRecommended(t *testing.T) {
 	assert.Equal(t, 30*time.Second, client.AttemptTimeout)
 	assert.Equal(t, 2*time.Minute, client.MaxElapsedTime)
 	assert.Equal(t, 0.5, client.Budget.Ratio)
+	assert.True(t, client.Budget.PerHost)
 	assert.NotNil(t, client.Gate)
 	assert.NotSame(t, client.Gate, Recommended().Gate)
 	published := NewClient()

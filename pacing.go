@@ -3,44 +3,67 @@ package retryablehttp
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 )
 
-// paced reports whether Client.Gate and Client.Budget apply: in nested clients, those of the
-// outermost one that has any do.
+// paced reports whether Client.Gate and Client.Budget apply. Those of nested clients do not.
 func (c *call) paced() bool {
-	return (c.client.Gate != nil || c.client.Budget != nil) &&
-		(c.outer == nil || c.outer.client.Gate == nil && c.outer.client.Budget == nil)
+	return (c.client.Gate != nil || c.client.Budget != nil) && c.outer == nil
 }
 
 // admit waits until an attempt may be sent, as far as other calls are concerned. a is the
 // attempt before. It returns why the call ends instead.
 func (c *call) admit(a *attempt) *ending {
-	var h *gateHost
-	if c.client.Gate != nil {
-		h = c.client.Gate.of(c.req.URL.Host)
-		if s := c.fits(a, h.closedFor()); s != nil {
-			return s
-		}
+	if s := c.fits(a); s != nil {
+		return s
 	}
 	if a.number > 0 || c.resumption > 0 {
 		if s := c.withdraw(a); s != nil {
 			return s
 		}
 	}
-	if h == nil {
+	gate := c.client.Gate
+	if gate == nil {
 		return nil
 	}
+	h := gate.of(hostOf(c.req.URL))
 	c.past.admitted = time.Now()
-	if place := h.enter(c.past.admitted); place != nil {
-		s := c.queue(a, &h.bucket, place)
-		c.past.admitted = time.Now()
-		return s
+	place := h.enter(c.past.admitted)
+	if place == nil {
+		return nil
 	}
-	return nil
+	s := c.queueAtGate(a, h, place)
+	if s != nil && c.client.Budget != nil && (a.number > 0 || c.resumption > 0) {
+		c.client.Budget.of(hostOf(c.req.URL)).giveBack()
+	}
+	c.past.admitted = time.Now()
+	return s
+}
+
+// queueAtGate waits until it is the turn of a place at the gate, but in all attempts of the
+// call together no longer than RetryAfterMax.
+func (c *call) queueAtGate(a *attempt, h *gateHost, place *list.Element) *ending {
+	began := now()
+	defer func() { c.past.gated += now() - began }()
+	if limit := c.client.retryAfterMax(); limit >= 0 {
+		return c.queue(a, &h.bucket, place, limit-c.past.gated, c.tooLong(a))
+	}
+	return c.queue(a, &h.bucket, place, math.MaxInt64, nil)
+}
+
+// tooLong returns how a call ends that would wait for a host for longer than RetryAfterMax.
+func (c *call) tooLong(a *attempt) *ending {
+	return &ending{ReasonRetryAfter, &stopError{
+		why: fmt.Errorf("%s has to be waited for longer than Client.RetryAfterMax allows (%s)",
+			c.req.URL.Host, c.client.retryAfterMax()),
+		last: a.causeOrStatus(),
+	}}
 }
 
 // withdraw takes a token of the Budget for a retry.
@@ -49,13 +72,13 @@ func (c *call) withdraw(a *attempt) *ending {
 	if budget == nil {
 		return nil
 	}
-	h := budget.of(c.req.URL.Host)
+	h := budget.of(hostOf(c.req.URL))
 	place, ok := budget.withdraw(h, c.left())
 	switch {
 	case !ok:
 		return c.exhausted(a)
 	case place != nil:
-		return c.queue(a, &h.bucket, place)
+		return c.queue(a, &h.bucket, place, math.MaxInt64, nil)
 	}
 	return nil
 }
@@ -64,7 +87,7 @@ func (c *call) withdraw(a *attempt) *ending {
 // The call then need not wait for the Backoff.
 func (c *call) refused() bool {
 	budget := c.client.Budget
-	return budget != nil && budget.refuses(budget.of(c.req.URL.Host), c.left())
+	return budget != nil && budget.refuses(budget.of(hostOf(c.req.URL)), c.left())
 }
 
 // exhausted returns how a call ends for which the Budget has no token.
@@ -72,26 +95,26 @@ func (c *call) exhausted(a *attempt) *ending {
 	return &ending{ReasonBudget, &stopError{why: ErrBudgetExhausted, last: a.causeOrStatus()}}
 }
 
-// queue waits until it is the turn of a place.
-func (c *call) queue(a *attempt, b *bucket, place *list.Element) *ending {
+// queue waits until it is the turn of a place. It ends the call in the given way after limit.
+func (c *call) queue(a *attempt, b *bucket, place *list.Element, limit time.Duration, over *ending) *ending {
 	began := now()
 	defer func() { c.past.waited += now() - began }()
-	var over <-chan time.Time
-	if limit := c.client.MaxElapsedTime; limit > 0 {
-		timer := time.NewTimer(limit - c.elapsed())
-		defer timer.Stop()
-		over = timer.C
-	}
-	select {
-	case <-place.Value.(chan struct{}):
-		return nil
-	case <-over:
-		b.leave(place)
-		return &ending{ReasonMaxElapsedTime, &stopError{
+	if max := c.client.MaxElapsedTime; max > 0 && max-c.elapsed() < limit {
+		limit = max - c.elapsed()
+		over = &ending{ReasonMaxElapsedTime, &stopError{
 			why:    ErrMaxElapsedTime,
 			detail: "while waiting for other calls to the host",
 			last:   a.causeOrStatus(),
 		}}
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-place.Value.(chan struct{}):
+		return nil
+	case <-timer.C:
+		b.leave(place)
+		return over
 	case <-c.ctx.Done():
 	case <-requestCancel(c.req):
 	}
@@ -111,73 +134,111 @@ func (c *call) left() time.Duration {
 	return left
 }
 
-// fits returns why the call ends if the host accepts no attempt for longer than the call has
-// time.
-func (c *call) fits(a *attempt, closed time.Duration) *ending {
-	if closed == 0 || closed < c.left() {
+// fits returns why the call ends if the host accepts no attempt for longer than the call may
+// wait.
+func (c *call) fits(a *attempt) *ending {
+	if c.client.Gate == nil {
 		return nil
 	}
-	stop := &stopError{
-		why:    ErrMaxElapsedTime,
+	closed := c.client.Gate.of(hostOf(c.req.URL)).closedFor()
+	limit := c.client.retryAfterMax()
+	switch deadline, ok := c.ctx.Deadline(); {
+	case closed == 0:
+		return nil
+	case ok && closed >= time.Until(deadline):
+		return &ending{ReasonDeadline, c.closed(a, closed, context.DeadlineExceeded)}
+	case c.client.MaxElapsedTime > 0 && closed >= c.client.MaxElapsedTime-c.elapsed():
+		return &ending{ReasonMaxElapsedTime, c.closed(a, closed, ErrMaxElapsedTime)}
+	case limit >= 0 && closed > limit-c.past.gated:
+		return c.tooLong(a)
+	}
+	return nil
+}
+
+// closed returns the error of a call that cannot wait for a host.
+func (c *call) closed(a *attempt, closed time.Duration, why error) error {
+	return &stopError{
+		why:    why,
 		detail: fmt.Sprintf("%s accepts no requests for another %s", c.req.URL.Host, closed),
 		last:   a.causeOrStatus(),
 	}
-	if deadline, ok := c.ctx.Deadline(); ok && closed >= time.Until(deadline) {
-		stop.why = context.DeadlineExceeded
-		return &ending{ReasonDeadline, stop}
-	}
-	return &ending{ReasonMaxElapsedTime, stop}
 }
 
 // learn tells the Gate and the Budget the result of an attempt.
 func (c *call) learn(a *attempt) {
-	host := c.req.URL.Host
-	served := a.err == nil && servedStatus(a.resp.StatusCode)
-	if served && c.client.Budget != nil {
+	host := hostOf(c.req.URL)
+	if c.client.Budget != nil && a.err == nil && servedStatus(a.resp.StatusCode) {
 		c.client.Budget.Deposit(host)
 	}
 	if c.client.Gate == nil {
 		return
 	}
-	if a.err == nil && a.resp.Request != nil && a.resp.Request.URL != nil {
-		host = a.resp.Request.URL.Host // after redirects
-	}
 	h := c.client.Gate.of(host)
-	refused := a.err != nil && Unsent(a.err) && c.ctx.Err() == nil && !permanent(nil, a.err) ||
-		a.err == nil && refusal(a.resp.StatusCode)
-	if !served && !refused {
-		return
-	}
-	if served && !h.watched.Load() && a.resp.Header["Ratelimit"] == nil {
+	result := c.gateResult(a)
+	if result == resultServed && !h.watched.Load() && a.resp.Header["Ratelimit"] == nil {
 		return // the host is well
 	}
-	h.observe(c.past.admitted, time.Now(), served)
-	if a.err != nil {
-		return
+	h.observe(c.past.admitted, time.Now(), result)
+	if a.err == nil {
+		c.pause(a, h, result == resultRefused)
 	}
-	c.pause(a, h, host, refused)
+}
+
+// gateResult returns what the result of an attempt says about the load of its host.
+func (c *call) gateResult(a *attempt) result {
+	switch {
+	case a.err == nil && refusal(a.resp.StatusCode):
+		return resultRefused
+	case a.err == nil:
+		return resultServed
+	case !c.canceled() && notConnected(a.err) && !permanent(nil, a.err):
+		return resultRefused
+	}
+	return resultUnknown
+}
+
+// notConnected reports whether an error says that a connection, or a stream of one, was
+// refused.
+func notConnected(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if unsentByType(err) {
+			return true
+		}
+	}
+	return false
 }
 
 // pause closes the gate of a host for as long as a response asks to wait.
-func (c *call) pause(a *attempt, h *gateHost, host string, refused bool) {
-	if value := a.resp.Header["Ratelimit"]; value != nil {
-		if _, readable := rateLimitOf(a.resp.Header); !readable {
-			c.log.unreadable(a.req, "RateLimit", value[0])
-		}
-	}
+func (c *call) pause(a *attempt, h *gateHost, refused bool) {
 	p, ok := pauseOf(a.resp, refused)
 	if !ok || p.wait <= 0 {
+		if value := a.resp.Header["Ratelimit"]; refused && value != nil {
+			c.log.unreadable(a.req, "RateLimit", value[0])
+		}
 		return
 	}
-	wait := p.wait
-	if limit := c.client.retryAfterMax(); limit >= 0 {
-		wait = min(wait, limit)
+	limit := c.client.retryAfterMax()
+	if limit < 0 {
+		limit = math.MaxInt64
 	}
-	c.log.paused(a.req, host, p.wait, wait)
-	h.close(time.Now(), wait, p.rate)
+	c.log.paused(a.req, c.req.URL.Host, p.wait, min(p.wait, limit))
+	h.close(time.Now(), p, limit, refused)
 }
 
 // servedStatus reports whether a response is one of a server that does its work.
 func servedStatus(status int) bool {
 	return status < 500 && status != http.StatusTooManyRequests && status != 0 || status == http.StatusNotImplemented
+}
+
+// hostOf returns the host of a URL in one form, so that all its spellings share a Budget and a
+// Gate.
+func hostOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "http":
+		return strings.TrimSuffix(host, ":80")
+	case "https":
+		return strings.TrimSuffix(host, ":443")
+	}
+	return host
 }

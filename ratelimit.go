@@ -16,15 +16,16 @@ type pause struct {
 
 // pauseOf returns the pause that a response asks for. A refusal asks for one by Retry-After
 // (RFC 9110 §10.2.3), Retry-After-Ms (of Azure and others), RateLimit, RateLimit-Reset or
-// X-RateLimit-Reset. Any other response asks for one if its RateLimit says that no request
-// is left.
+// X-RateLimit-Reset. The last three do not count if requests are left: many servers send
+// them with every response. Any other response asks for a pause if its RateLimit says that
+// no request is left.
 func pauseOf(resp *http.Response, refused bool) (pause, bool) {
 	limit, limited := rateLimitOf(resp.Header)
-	limited = limited && (refused || limit.remaining == 0)
+	limited = limited && limit.remaining == 0
+	if !refused && !limited {
+		return pause{}, false
+	}
 	if !refused {
-		if !limited {
-			return pause{}, false
-		}
 		return limit.pause, true
 	}
 	if wait, ok := retryAfter(resp); ok {
@@ -36,8 +37,12 @@ func pauseOf(resp *http.Response, refused bool) (pause, bool) {
 	if limited {
 		return limit.pause, true
 	}
-	for _, name := range []string{"RateLimit-Reset", "X-RateLimit-Reset"} {
-		if reset, ok := number(resp.Header.Get(name)); ok {
+	for _, prefix := range []string{"Ratelimit-", "X-Ratelimit-"} {
+		remaining, known := number(resp.Header.Get(prefix + "Remaining"))
+		if remaining > 0 || !known && resp.StatusCode != http.StatusTooManyRequests {
+			continue
+		}
+		if reset, ok := number(resp.Header.Get(prefix + "Reset")); ok {
 			return pause{wait: untilReset(reset)}, true
 		}
 	}
@@ -47,7 +52,7 @@ func pauseOf(resp *http.Response, refused bool) (pause, bool) {
 // untilReset returns the time until a reset: seconds or, as GitHub and others have it, Unix
 // time.
 func untilReset(reset float64) time.Duration {
-	const unix = 1e9 // seconds: the year 2001, or 31 years
+	const unix = 3e8 // seconds: the year 1979, or 10 years
 	if reset < unix {
 		return scaled(reset, time.Second)
 	}
@@ -91,7 +96,7 @@ func rateLimitOf(header http.Header) (limit rateLimit, ok bool) {
 		return rateLimit{remaining, pause{wait: scaled(reset, time.Second)}}, true
 	}
 	for _, policy := range policies(header["Ratelimit-Policy"]) {
-		if q, w := policy.params["q"], policy.params["w"]; ok && policy.name == name && q > 0 && w > 0 {
+		if q, w := policy.params["q"], policy.params["w"]; ok && policy.name == name && q > 0 && w > 0 && !math.IsInf(q/w, 0) {
 			limit.rate = q / w
 		}
 	}

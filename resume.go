@@ -202,7 +202,11 @@ func (b *resumedBody) requestRest(cause error) (io.ReadCloser, error) {
 	b.resumed++
 	b.fruitless++
 	wait := b.client.backoff(b.fruitless, nil)
-	if deadline, ok := b.ctx.Deadline(); ok && wait >= time.Until(deadline) {
+	deadline, ok := b.ctx.Deadline()
+	if ok {
+		wait = b.shortened(wait, time.Until(deadline), nil)
+	}
+	if ok && wait >= time.Until(deadline) {
 		return nil, b.error(&stopError{why: context.DeadlineExceeded, detail: "the next attempt is due in " + wait.String(), last: cause})
 	}
 	if !b.log.silent() {

@@ -33,17 +33,7 @@ func (rt *RoundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errNilRequest
 	}
 	call := call{settings: settings{client: rt.client(), base: rt.Base}, req: req, body: bodyOf(req)}
-	resp, err := call.do()
-	if err == nil {
-		return resp, nil
-	}
-	if resp != nil { // from an ErrorHandler
-		resp.Body.Close()
-	}
-	if req.URL != nil {
-		err = withoutURL(err, call.client.redact(req.URL))
-	}
-	return nil, err
+	return call.do()
 }
 
 // CloseIdleConnections closes the idle connections of Base or, if that is nil, of

@@ -6,8 +6,8 @@
 // A [Transport] takes the place of the transport of a client. Requests name a service, which
 // need not exist, and the Transport replaces it by an endpoint:
 //
-//	client := retryablehttp.NewClient()
-//	client.CheckRetry = retryablehttp.SafeRetryPolicy
+//	client := retryablehttp.Recommended()
+//	client.Gate = nil // it would let one endpoint's Retry-After speak for all
 //	client.AttemptTimeout = 5 * time.Second
 //
 //	backends := &failover.Transport{
@@ -45,18 +45,23 @@
 // A retry comes after the wait of Client.Backoff, and most backoffs wait as long as a
 // Retry-After says, although the retry goes to another endpoint. If the endpoints are
 // overloaded independently of each other, use [retryablehttp.LinearJitterBackoff], which
-// does not look at the header.
+// does not look at the header, with a RetryWaitMax of about a second: its waits are spread
+// up to that.
+//
+// A hedging transport around this one cancels requests that are slow, and a cancel says
+// nothing about an endpoint. So an endpoint that hangs does not rest; the Budget of the
+// hedging transport limits what that costs.
 //
 // # Health
 //
 // An endpoint has failed if the connection to it could not be made or has broken, if it
 // has not responded before the AttemptTimeout, the timeout of the client or the deadline of
-// the context, or if it has responded with 503. It has not if the caller cancels the
+// the context, or if it has responded with 502, 503 or 504. It has not if the caller cancels the
 // request or the request itself is bad. An endpoint that has failed rests for a random time
 // between RestMin and twice that, for each failure in a row twice as long, up to RestMax. A
 // longer Retry-After of the 503 lengthens the rest, up to RestMax. When the rest is over,
 // the endpoint may be picked for one request, its probe, and others avoid it until that has
-// got a response. Any response but a 503 makes the endpoint well again. If all endpoints
+// got a response. Any other response makes the endpoint well again. If all endpoints
 // rest, a request goes to the one whose rest ends first.
 //
 // The Transport sends no requests of its own. An endpoint that hangs costs each of its

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Endpoint describes one of the servers that requests may go to.
@@ -50,9 +51,16 @@ type endpoint struct {
 	health *health // shared with the endpoint of the same key that this one replaces
 }
 
+// idleConnTimeout limits how long a connection of an endpoint that was removed stays, if it
+// was in use then.
+const idleConnTimeout = 90 * time.Second
+
 // withServerName returns a copy of base that uses serverName for TLS.
 func withServerName(base *http.Transport, serverName string) *http.Transport {
 	t := base.Clone()
+	if t.IdleConnTimeout == 0 {
+		t.IdleConnTimeout = idleConnTimeout
+	}
 	if base.TLSNextProto["h2"] != nil {
 		// base speaks HTTP/2. A copy with a TLSClientConfig does so only if it is told to.
 		t.TLSNextProto, t.ForceAttemptHTTP2 = nil, true
@@ -109,10 +117,24 @@ func newEndpoint(given Endpoint) (*endpoint, error) {
 		if name == "Host" {
 			return nil, errors.New("set Endpoint.Host instead of a Host in Header")
 		}
+		if !validField(name, values) {
+			return nil, fmt.Errorf("header field %q has an invalid name or value", name)
+		}
 		e.header[name] = append([]string(nil), values...)
 	}
 	e.key = e.url.Scheme + "://" + withPort(e.url.Scheme, e.url.Host) + e.url.EscapedPath() + " " + withPort(e.url.Scheme, e.host)
 	return e, nil
+}
+
+// validField reports whether net/http sends a header field (RFC 9110 §5.5, §5.6.2).
+func validField(name string, values []string) bool {
+	const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	for _, value := range values {
+		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			return false
+		}
+	}
+	return name != "" && strings.Trim(name, token) == ""
 }
 
 func validPort(port string) bool {

@@ -43,6 +43,8 @@ func TestBadInputIsAnError(t *testing.T) {
 		"Host":              {endpoints: []failover.Endpoint{{URL: "http://a", Host: "x/y"}}, want: `failover: endpoint 1: invalid Host "x/y"`},
 		"Host with a line":  {endpoints: []failover.Endpoint{{URL: "http://a", Host: "x\r\ny"}}, want: `failover: endpoint 1: invalid Host "x\r\ny"`},
 		"Host in Header":    {endpoints: []failover.Endpoint{{URL: "http://a", Header: http.Header{"host": {"x"}}}}, want: "failover: endpoint 1: set Endpoint.Host instead of a Host in Header"},
+		"value with a line": {endpoints: []failover.Endpoint{{URL: "http://a", Header: http.Header{"X-Key": {"secret\n"}}}}, want: `failover: endpoint 1: header field "X-Key" has an invalid name or value`},
+		"name with a blank": {endpoints: []failover.Endpoint{{URL: "http://a", Header: http.Header{"Bad Name": {"x"}}}}, want: `failover: endpoint 1: header field "Bad Name" has an invalid name or value`},
 		"ServerName, http":  {endpoints: []failover.Endpoint{{URL: "http://a", ServerName: "x"}}, want: "failover: endpoint 1: ServerName is set, but the scheme of URL is not https"},
 		"ServerName, own":   {endpoints: []failover.Endpoint{{URL: "https://a", ServerName: "x", Transport: http.DefaultTransport}}, want: "failover: endpoint 1: both ServerName and Transport are set"},
 		"ServerName, Base": {transport: &failover.Transport{Service: "service", Base: newNetwork()}, endpoints: []failover.Endpoint{{URL: "https://a", ServerName: "x"}},

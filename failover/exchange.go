@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -101,8 +102,9 @@ func (x *exchange) send(body io.ReadCloser) (*http.Response, error) {
 		return nil, err
 	}
 	v := verdictWell
-	if resp.StatusCode == http.StatusServiceUnavailable {
-		v, err = verdictFailed, errors.New("HTTP status 503 Service Unavailable")
+	switch code := resp.StatusCode; code {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		v, err = verdictFailed, fmt.Errorf("HTTP status %d %s", code, http.StatusText(code))
 	}
 	x.settle(v, resp, err)
 	x.deliver(resp)

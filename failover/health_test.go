@@ -48,13 +48,37 @@ func TestAnEndpointThatFailsRests(t *testing.T) {
 }
 
 func TestAnEndpointThatRespondsDoesNotRest(t *testing.T) {
-	for _, code := range []int{200, 304, 404, 429, 500, 502, 504} {
+	for _, code := range []int{200, 304, 404, 429, 500, 501, 505} {
 		net := newNetwork()
 		net.set("a", status(code))
 		transport := backends(t, net, "a", "b")
 		get(t, transport)
 		assert.Equal(t, []bool{true, true}, well(transport), code)
 	}
+}
+
+// A gateway says 502 or 504 for a server that is gone.
+func TestAnEndpointWhoseGatewayFailsRests(t *testing.T) {
+	for _, code := range []int{502, 503, 504} {
+		net := newNetwork()
+		net.set("a", status(code))
+		transport := backends(t, net, "a", "b")
+		get(t, transport)
+		assert.Equal(t, []bool{false, true}, well(transport), code)
+	}
+}
+
+func TestAContextThatIsOverIsNotTheFaultOfAnEndpoint(t *testing.T) {
+	net := newNetwork()
+	transport := backends(t, net, "a", "b")
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://service/", nil)
+	require.NoError(t, err)
+	_, err = transport.RoundTrip(req)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Empty(t, net.took())
+	assert.Equal(t, []bool{true, true}, well(transport))
 }
 
 func TestRestsGrow(t *testing.T) {

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -177,6 +178,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errNilURL
 	case !strings.EqualFold(req.URL.Host, t.Service):
 		return roundTrip(t.base(), req)
+	}
+	if err := req.Context().Err(); err != nil { // nothing of it is the fault of an endpoint
+		closeBody(req.Body)
+		return nil, context.Cause(req.Context())
 	}
 	call := retryablehttp.CallValue(req.Context(), t)
 	x, err := t.begin(req, call, nil)

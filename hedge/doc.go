@@ -48,7 +48,7 @@
 // responses are slow, the delay becomes as long as they take, and they are not hedged. To
 // hedge more, set a lower [Transport.Percentile] and a larger [Transport.Budget], and leave
 // some room between them: with the 95th percentile about 5 % of the requests are
-// candidates, so a Ratio of 0.06 fits. [Transport.OnHedge] reports what the Budget refused.
+// candidates, so a Budget with a Ratio of 0.06 and a MinPerSecond of -1 fits. [Transport.OnHedge] reports what the Budget refused.
 //
 // In a simulation in which 1 % of the responses are 100 times slower (TestStorm), the
 // defaults lower the 99.9th percentile to between 0.02 and 0.06 times, for 0.9 to 1.7 %

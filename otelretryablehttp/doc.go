@@ -99,8 +99,14 @@
 //
 // url.full is what Client.RedactURL returns. If that is nil, user information, query values
 // and the fragment become "REDACTED". Texts of errors are those of the Client, which are
-// redacted. Of an error of a transport, of an ErrorHandler or of a panic only the class is
-// recorded. Headers and bodies are not recorded.
+// redacted of what they say about URLs. If a transport, a policy or PrepareRetry writes other
+// secrets into its errors, they are in the spans of calls. The spans of attempts record only
+// the class of an error. Headers and bodies are not recorded.
+//
+// # Other transports
+//
+// A failover.Transport sends more than one request for an attempt if it finds connections
+// refused. To have a span for each, put a [Transport] into its Base.
 //
 // # What it costs
 //

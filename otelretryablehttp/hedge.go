@@ -45,6 +45,9 @@ func transportAround(rt http.RoundTripper) http.RoundTripper {
 // instrumentHedge returns a copy of t in which each of the two attempts has a span. It is a
 // copy because t may be in use.
 func instrumentHedge(t *hedge.Transport) *hedge.Transport {
+	if _, done := t.Base.(*Transport); done {
+		return t
+	}
 	copied := &hedge.Transport{
 		Base:       transportAround(t.Base),
 		Delay:      t.Delay,

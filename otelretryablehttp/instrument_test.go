@@ -17,6 +17,7 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/a0b132ce/retryablehttp"
+	"github.com/a0b132ce/retryablehttp/hedge"
 	"github.com/a0b132ce/retryablehttp/otelretryablehttp"
 	"github.com/a0b132ce/retryablehttp/retrytest"
 )
@@ -90,6 +91,15 @@ func TestInstrumentTwice(t *testing.T) {
 		assert.Empty(t, other.spans.GetSpans())
 		assert.Empty(t, other.metrics())
 	})
+}
+
+func TestInstrumentTwiceCountsAHedgeOnce(t *testing.T) {
+	c := retryablehttp.NewClient()
+	c.HTTPClient.Transport = &hedge.Transport{}
+	require.NoError(t, otelretryablehttp.Instrument(c, otelretryablehttp.Options{}))
+	once := c.HTTPClient.Transport
+	require.NoError(t, otelretryablehttp.Instrument(c, otelretryablehttp.Options{}))
+	assert.Same(t, once, c.HTTPClient.Transport)
 }
 
 func TestInstrumentRefusesBadInput(t *testing.T) {

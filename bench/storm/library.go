@@ -38,8 +38,8 @@ var libraries = []*library{
 	},
 	{
 		name: "failover", title: "**this library**, `Recommended()` over `failover`",
-		policy: "the same over a `failover.Transport` with the three servers",
-		below:  failoverBelow, new: newRecommended,
+		policy: "the same without the `Gate`, over a `failover.Transport` with the three servers",
+		below:  failoverBelow, new: newRecommendedWithoutGate,
 	},
 	{
 		name: "hedge", title: "**this library**, `Recommended()` over `hedge`",

@@ -11,6 +11,13 @@ import (
 // newRecommended makes the client that the goals are about.
 func newRecommended(rt http.RoundTripper) sender { return newOurs(retryablehttp.Recommended(), rt) }
 
+// newRecommendedWithoutGate makes the one that is recommended over a failover.Transport.
+func newRecommendedWithoutGate(rt http.RoundTripper) sender {
+	c := retryablehttp.Recommended()
+	c.Gate = nil
+	return newOurs(c, rt)
+}
+
 // failoverBelow makes a transport that sends the requests for balancedHost to the endpoints.
 func failoverBelow(base http.RoundTripper, endpoints []string) (http.RoundTripper, error) {
 	t := &failover.Transport{Service: balancedHost, Base: base, Mode: failover.RoundRobin}

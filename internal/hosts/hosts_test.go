@@ -25,16 +25,17 @@ func TestMapKeepsWhatMayNotBeForgotten(t *testing.T) {
 func TestMapThatIsFullKeepsNoMore(t *testing.T) {
 	var m Map[state]
 	never := func(*state) bool { return false }
-	for i := range Max {
+	for i := range 4 * Max {
 		m.Of(strconv.Itoa(i), never)
 	}
+	assert.Equal(t, Max, m.Len())
 	assert.NotSame(t, m.Of("new", never), m.Of("new", never))
 	assert.Same(t, m.Of("0", never), m.Of("0", never))
 }
 
 func TestMapGivesUpAnArbitraryOne(t *testing.T) {
 	var m Map[state]
-	for i := range 2 * Max {
+	for i := range 4 * Max {
 		s := m.Of(strconv.Itoa(i), nil)
 		assert.Same(t, s, m.Of(strconv.Itoa(i), nil))
 	}
