@@ -53,18 +53,20 @@ const (
 // host what it can bear, and in order of arrival. It acts on 429 and 503, on connections
 // that cannot be made, and on a RateLimit field that says that no request is left.
 //
-// A host that says when it will accept requests again, by Retry-After (RFC 9110 §10.2.3),
-// retry-after-ms, RateLimit (draft-ietf-httpapi-ratelimit-headers), RateLimit-Reset or
-// X-RateLimit-Reset, speaks for all calls: no attempt is sent before, and afterwards they
-// leave spread out. The time is limited by Client.RetryAfterMax.
+// If a refusal says when the host accepts requests again, by Retry-After (RFC 9110
+// §10.2.3), Retry-After-Ms, RateLimit (draft-ietf-httpapi-ratelimit-headers),
+// RateLimit-Reset or X-RateLimit-Reset, no attempt is sent before, and afterwards they leave
+// spread out. A host with many requests has to refuse all of them for 50 ms first, because
+// one refusal may come from one bad server of several. No call waits for a Gate for longer
+// than its Client.RetryAfterMax.
 //
 // To a host that refuses more than a fifth of the attempts, they are sent at a lower rate:
 // what it has served, or a twentieth of the former rate if it serves nothing. The rate
 // rises while the host serves all, and the limit is gone a second after nobody had to wait
 // for it. If a lower rate does not lower the share of refusals, there is no limit.
 //
-// A call whose deadline or MaxElapsedTime passes before the host accepts requests again
-// fails at once. While a host is well, an attempt takes no lock and never waits.
+// A call that comes while no attempt is sent fails at once if its deadline or MaxElapsedTime
+// passes before. Others wait in order of arrival until then. While a host is well, an attempt takes no lock and never waits.
 //
 // Any number of Clients and goroutines may share a Gate. The zero Gate is ready to use.
 type Gate struct {
