@@ -193,26 +193,13 @@ func (c *call) attempts(a *attempt) (*http.Response, error) {
 			return c.fail(a, s)
 		}
 	}
-	paced := c.paced()
 	for {
-		if paced {
-			if s := c.admit(a); s != nil {
-				return c.fail(a, s)
-			}
-		}
-		next := attempt{number: a.number + 1}
-		if s := c.prepare(&next, a.resp); s != nil {
-			if s.reason == ReasonBody {
-				s.err = withLast(s.err, a)
-			}
+		if s := c.next(a); s != nil {
 			return c.fail(a, s)
 		}
-		*a = next
 		c.send(a)
 		c.judge(a)
-		if paced {
-			c.learn(a)
-		}
+		c.learn(a)
 		switch {
 		case c.outer != nil:
 			c.report(a, Attempt{})
@@ -225,9 +212,6 @@ func (c *call) attempts(a *attempt) (*http.Response, error) {
 			return a.resp, nil
 		}
 		wait, s := c.plan(a)
-		if s == nil && paced && c.refused() {
-			s = c.exhausted(a)
-		}
 		c.past.lastCause = a.causeOrStatus()
 		if s == nil {
 			c.report(a, Attempt{Retry: true, Wait: wait, Reason: a.retryReason()})
@@ -239,6 +223,23 @@ func (c *call) attempts(a *attempt) (*http.Response, error) {
 			return c.fail(a, s)
 		}
 	}
+}
+
+// next makes a the next attempt, which is admitted and prepared. It returns why the call ends
+// instead; a is then the last one still.
+func (c *call) next(a *attempt) *ending {
+	if s := c.admit(a); s != nil {
+		return s
+	}
+	next := attempt{number: a.number + 1}
+	if s := c.prepare(&next, a.resp); s != nil {
+		if s.reason == ReasonBody {
+			s.err = withLast(s.err, a)
+		}
+		return s
+	}
+	*a = next
+	return nil
 }
 
 // judge asks the policy, and the response handler about a response that the policy
@@ -312,6 +313,9 @@ func (c *call) policyContext(a *attempt) context.Context {
 func (c *call) plan(a *attempt) (time.Duration, *ending) {
 	if s := c.endedByAttempt(a); s != nil {
 		return 0, s
+	}
+	if c.refused() {
+		return 0, c.exhausted(a)
 	}
 	wait := c.shortened(c.client.backoff(a.number, a.resp), c.left(), a.resp)
 	switch deadline, ok := c.ctx.Deadline(); {

@@ -20,6 +20,9 @@ func (c *call) paced() bool {
 // admit waits until an attempt may be sent, as far as other calls are concerned. a is the
 // attempt before. It returns why the call ends instead.
 func (c *call) admit(a *attempt) *ending {
+	if !c.paced() {
+		return nil
+	}
 	if s := c.fits(a); s != nil {
 		return s
 	}
@@ -87,7 +90,7 @@ func (c *call) withdraw(a *attempt) *ending {
 // The call then need not wait for the Backoff.
 func (c *call) refused() bool {
 	budget := c.client.Budget
-	return budget != nil && budget.refuses(budget.of(hostOf(c.req.URL)), c.left())
+	return budget != nil && c.paced() && budget.refuses(budget.of(hostOf(c.req.URL)), c.left())
 }
 
 // exhausted returns how a call ends for which the Budget has no token.
@@ -166,6 +169,9 @@ func (c *call) closed(a *attempt, closed time.Duration, why error) error {
 
 // learn tells the Gate and the Budget the result of an attempt.
 func (c *call) learn(a *attempt) {
+	if !c.paced() {
+		return
+	}
 	host := hostOf(c.req.URL)
 	if c.client.Budget != nil && a.err == nil && servedStatus(a.resp.StatusCode) {
 		c.client.Budget.Deposit(host)

@@ -212,12 +212,7 @@ func (b *resumedBody) requestRest(cause error) (io.ReadCloser, error) {
 	if !b.log.silent() {
 		b.log.resuming(b.asked, b.client.redact(b.source.URL), b.at, cause)
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-b.ctx.Done():
-	}
+	sleep(b.ctx, wait)
 	switch {
 	case b.callers.Err() != nil:
 		return nil, b.error(&stopError{why: b.callers.Err(), cause: b.redactError(causeOf(b.callers)), last: cause})
@@ -244,6 +239,16 @@ func (b *resumedBody) requestRest(cause error) (io.ReadCloser, error) {
 		return nil, err
 	}
 	return resp.Body, nil
+}
+
+// sleep waits, at most until the context is done.
+func sleep(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // request returns the request for the rest. It goes to where the response came from, after
