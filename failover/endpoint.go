@@ -112,18 +112,26 @@ func newEndpoint(given Endpoint) (*endpoint, error) {
 		password, _ := u.User.Password()
 		e.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password)))
 	}
-	for name, values := range given.Header {
-		name = http.CanonicalHeaderKey(name)
-		if name == "Host" {
-			return nil, errors.New("set Endpoint.Host instead of a Host in Header")
-		}
-		if !validField(name, values) {
-			return nil, fmt.Errorf("header field %q has an invalid name or value", name)
-		}
-		e.header[name] = append([]string(nil), values...)
+	if err := e.setHeader(given.Header); err != nil {
+		return nil, err
 	}
 	e.key = e.url.Scheme + "://" + withPort(e.url.Scheme, e.url.Host) + e.url.EscapedPath() + " " + withPort(e.url.Scheme, e.host)
 	return e, nil
+}
+
+// setHeader copies the fields of a header.
+func (e *endpoint) setHeader(header http.Header) error {
+	for name, values := range header {
+		name = http.CanonicalHeaderKey(name)
+		if name == "Host" {
+			return errors.New("set Endpoint.Host instead of a Host in Header")
+		}
+		if !validField(name, values) {
+			return fmt.Errorf("header field %q has an invalid name or value", name)
+		}
+		e.header[name] = append([]string(nil), values...)
+	}
+	return nil
 }
 
 // validField reports whether net/http sends a header field (RFC 9110 §5.5, §5.6.2).
