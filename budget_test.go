@@ -398,6 +398,40 @@ func TestBudgetThatMakesNoSenseIsAnError(t *testing.T) {
 	}
 }
 
+// Who uses a Budget without a Client gets no error, and nothing more than the 10 tokens.
+func TestBudgetThatMakesNoSenseEarnsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, budget := range []*Budget{{Ratio: 5, MinPerSecond: -1}, {Ratio: math.NaN(), MinPerSecond: math.NaN()}} {
+			for budget.TryWithdraw("host") {
+			}
+			budget.Deposit("host")
+			time.Sleep(time.Hour)
+			assert.Zero(t, budget.Balance("host"))
+		}
+	})
+}
+
+// A request for the rest of a body repeats work of the server, as a retry does.
+func TestResumptionTakesAToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, _ := scripted(
+			func(req *http.Request) (*http.Response, error) { return silent(req, "12345"), nil },
+			func(req *http.Request) (*http.Response, error) {
+				resp := respond(req, 206, "67890", "Etag", `"v1"`, "Content-Range", "bytes 5-9/10")
+				resp.ContentLength = 5
+				return resp, nil
+			})
+		client.BodyIdleTimeout, client.ResumeMax = time.Second, 1
+		client.Budget = &Budget{MinPerSecond: -1, Ratio: -1}
+		resp, err := client.Get("http://host/")
+		require.NoError(t, err)
+		_, err = io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, float64(budgetMax-1), client.Budget.Balance("host"))
+	})
+}
+
 func TestBudgetAllocatesNothing(t *testing.T) {
 	for _, perHost := range []bool{false, true} {
 		budget := &Budget{PerHost: perHost}

@@ -129,6 +129,28 @@ func TestOnStartGivesTheContextOfTheCall(t *testing.T) {
 	}
 }
 
+func TestOnStartMayReturnNil(t *testing.T) {
+	client, script := scripted(status(200))
+	client.OnStart = func(*http.Request) context.Context { return nil }
+	_, err := client.Get("http://host/")
+	require.NoError(t, err)
+	assert.Len(t, script.seen, 1)
+}
+
+func TestOutcomeHasTheErrorThatTheCallReturns(t *testing.T) {
+	for name, send := range ways {
+		for _, handler := range []ErrorHandler{nil, PassthroughErrorHandler} {
+			client, _ := scripted(failure(errLost))
+			client.RetryMax, client.ErrorHandler = 1, handler
+			var got error
+			client.OnDone = func(o Outcome) { got = o.Err }
+			_, err := send(client, mustRequest(t, "http://host/?key=secret"))
+			require.Error(t, err, name)
+			assert.ErrorIs(t, err, got, name)
+		}
+	}
+}
+
 // A wait that the backoff has drawn is shortened rather than to end the call before its time.
 func TestDrawnWaitIsShortenedToFitTheDeadline(t *testing.T) {
 	for name, tc := range map[string]struct {
