@@ -198,7 +198,7 @@ type Client struct {
 	OnAttempt func(Attempt)
 
 	// OnStart, if not nil, is called at the start of each call and returns the context of
-	// the call, which must be derived from that of the request. OnAttempt and OnDone find
+	// the call, which must be derived from the request's. OnAttempt and OnDone find
 	// it in their Request. It is for tracing: a span can begin here and end in OnDone.
 	OnStart func(*http.Request) context.Context
 

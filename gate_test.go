@@ -165,22 +165,26 @@ func TestGateLearnsTheRateThatAHostBears(t *testing.T) {
 	})
 }
 
+// failingAtRandom answers a share of the requests with 503, and the others with 200.
+func failingAtRandom(share float64, header ...string) func(time.Duration, *http.Request) (*http.Response, error) {
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(1, 2))
+	return func(_ time.Duration, req *http.Request) (*http.Response, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if random.Float64() < share {
+			return respond(req, 503, "", header...), nil
+		}
+		return respond(req, 200, ""), nil
+	}
+}
+
 // Refusals that do not come from load are left to the retries: fewer attempts would not
 // help.
 func TestGateDoesNotHoldBackWhereThatIsOfNoUse(t *testing.T) {
 	for _, share := range []float64{0.03, 0.1, 0.33, 0.6} {
 		synctest.Test(t, func(t *testing.T) {
-			random := rand.New(rand.NewPCG(1, 2))
-			h := newHost(nil)
-			var mu sync.Mutex
-			h.respond = func(_ time.Duration, req *http.Request) (*http.Response, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if random.Float64() < share {
-					return respond(req, 503, ""), nil
-				}
-				return respond(req, 200, ""), nil
-			}
+			h := newHost(failingAtRandom(share))
 			client := clientOf(h)
 			client.Gate, client.RetryMax = new(Gate), 100
 			client.Backoff = func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return 10 * time.Millisecond }
@@ -372,17 +376,7 @@ func TestGateLetsASequentialProgramRecover(t *testing.T) {
 func TestRandomRetryAfterDoesNotCloseABusyHost(t *testing.T) {
 	for _, share := range []float64{0.01, 0.05, 0.1} {
 		synctest.Test(t, func(t *testing.T) {
-			random := rand.New(rand.NewPCG(1, 2))
-			var mu sync.Mutex
-			h := newHost(nil)
-			h.respond = func(_ time.Duration, req *http.Request) (*http.Response, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if random.Float64() < share {
-					return respond(req, 503, "", "Retry-After", "1"), nil
-				}
-				return respond(req, 200, ""), nil
-			}
+			h := newHost(failingAtRandom(share, "Retry-After", "1"))
 			client := clientOf(h)
 			client.Gate, client.Backoff = new(Gate), DefaultBackoff
 			errs := spread(client, 2000, 5*time.Millisecond, 10*time.Second) // 200/s for 10 s
@@ -395,17 +389,7 @@ func TestRandomRetryAfterDoesNotCloseABusyHost(t *testing.T) {
 func TestRandomRefusalsDoNotThrottleAHostWithFewRequests(t *testing.T) {
 	for share, every := range map[float64]time.Duration{0.3: 100 * time.Millisecond, 0.2: 500 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
-			random := rand.New(rand.NewPCG(1, 2))
-			var mu sync.Mutex
-			h := newHost(nil)
-			h.respond = func(_ time.Duration, req *http.Request) (*http.Response, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if random.Float64() < share {
-					return respond(req, 503, ""), nil
-				}
-				return respond(req, 200, ""), nil
-			}
+			h := newHost(failingAtRandom(share))
 			client := clientOf(h)
 			client.Gate, client.RetryMax = new(Gate), 10
 			client.Backoff = func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return 500 * time.Millisecond }

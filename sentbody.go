@@ -11,7 +11,7 @@ import (
 
 // sentBody is the body of one attempt, unless it is in memory or a file. It delivers the
 // declared length or an error that matches ErrBodyLength, returns when the attempt is
-// over, whatever its source does, and records what has become of it.
+// over, whatever its source does, and records whether reading it failed.
 type sentBody struct {
 	io.ReadCloser
 	length int64 // 0 if unknown

@@ -15,7 +15,7 @@ import (
 // the TLS handshake failed; the first byte of the request was never written; or an
 // HTTP/2 server said that it has not processed it (REFUSED_STREAM, or a GOAWAY that
 // excludes it, RFC 9113 §8.7). An error of a transport that knows has a method Unsent()
-// bool, as that of a circuit breaker that is open should. False means that the request may
+// bool; an open circuit breaker should return such an error. False means that the request may
 // have been sent.
 //
 // err is an error that a [CheckRetry] was given, which is about one attempt, or the error

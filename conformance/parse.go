@@ -79,7 +79,7 @@ func Parse(name string, data []byte) (*Scenario, error) {
 	return s, nil
 }
 
-// unsaid is the number of requests that want does not give; it is that of attempts.
+// unsaid is the number of requests that want does not give, which is the number of attempts.
 const unsaid = -2
 
 // Sends is how many requests the client itself sends, -1 if any number may be.

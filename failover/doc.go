@@ -82,7 +82,7 @@
 // # What an endpoint gets
 //
 // The scheme and host of the URL become the endpoint's, and the path of the endpoint is put
-// before that of the request. The Host header is the endpoint's, and so are the TLS name and
+// before the request's. The Host header is the endpoint's, and so are the TLS name and
 // the credentials if they are set (see [Endpoint]). The caller's request is not modified, so
 // that the credentials of an endpoint reach no other host.
 //

@@ -111,7 +111,7 @@ func (x *exchange) send(body io.ReadCloser) (*http.Response, error) {
 	return resp, nil
 }
 
-// deliver makes the response that of the caller's request.
+// deliver makes the response one to the caller's request.
 func (x *exchange) deliver(resp *http.Response) {
 	x.endpoint.relocate(resp, &x.url, x.original.URL)
 	resp.Request = x.original

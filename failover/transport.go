@@ -167,7 +167,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// RoundTrip implements [http.RoundTripper]. The error is that of the last endpoint that the
+// RoundTrip implements [http.RoundTripper]. The error comes from the last endpoint that the
 // request was sent to.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {

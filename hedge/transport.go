@@ -64,7 +64,7 @@ type Transport struct {
 
 	// Budget limits the second attempts: each good response is a deposit for its host, each
 	// second attempt takes one token. Nil means a budget of 2 % without a minimum. The
-	// Budget should not be that of a client, where retries take the tokens too.
+	// Budget should not be shared with a client, where retries take the tokens too.
 	Budget *retryablehttp.Budget
 
 	// OnHedge, if not nil, is called for each request whose first attempt took longer than

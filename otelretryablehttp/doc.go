@@ -22,14 +22,14 @@
 // When a wait for a retry begins, the span gets an event "retryablehttp.retry". A call that
 // panics has no span.
 //
-// Each request that is sent has a span of kind CLIENT below that of its call, such as "GET",
+// Each request that is sent has a span of kind CLIENT below its call's span, such as "GET",
 // by the stable semantic conventions for HTTP client spans: each attempt, each hop of a
 // redirect, and each of the two attempts of a hedged request (package hedge).
 // http.request.resend_count counts all of them, as the conventions say;
 // retryablehttp.attempt is the number of the attempt.
 //
 // The span of a request ends with the header of the response, or an error, as the
-// conventions ask for if the body may be left unread. So it ends before that of its call,
+// conventions ask for if the body may be left unread. So it ends before its call's span,
 // unless it is a hedge that has lost. The Transport of otelhttp, by contrast, ends its spans
 // with the body. An error while the body is read is not in the span of the request. If
 // Client.BufferMax has the body read, it is in the event of the retry.

@@ -20,7 +20,7 @@ import (
 // Options.Propagator adds. A request that is not part of a call of an instrumented Client is
 // passed to Base as it is.
 //
-// [Instrument] puts a Transport around that of its Client. Where the requests of a Client
+// [Instrument] puts a Transport around the one of its Client. Where the requests of a Client
 // take another way, put one there: into [retryablehttp.RoundTripper.Base], or around what
 // sends the requests in a chain of transports, after Instrument. A request that passes two
 // Transports has two spans.

@@ -127,7 +127,7 @@ func (r *result) sum(from, to time.Duration, count func(bin) int) int {
 	return n
 }
 
-// perSecond is sum as a rate. It is that of one copy of the scenario.
+// perSecond is sum as a rate, for one copy of the scenario.
 func (r *result) perSecond(from, to time.Duration, count func(bin) int) float64 {
 	return float64(r.sum(from, to, count)) / (to - from).Seconds() / float64(max(1, r.scenario.copies))
 }

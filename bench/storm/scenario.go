@@ -34,7 +34,7 @@ type scenario struct {
 	// average of few callers. Rates are those of one copy. 0 means one.
 	copies int
 
-	// endpoints is how many servers there are. 0 means one. The fault is that of the first.
+	// endpoints is how many servers there are. 0 means one. Only the first has the fault.
 	endpoints int
 	normal    condition
 	fault     condition
