@@ -189,6 +189,9 @@ func TestBudgetEarnsFromSuccessesOnly(t *testing.T) {
 			budget.Deposit("host")
 		}
 		assert.Equal(t, float64(budgetMax), budget.Balance("host"))
+		require.True(t, budget.TryWithdraw("host"))
+		budget.Deposit("host")
+		assert.InDelta(t, budgetMax-0.8, budget.Balance("host"), 1e-9)
 	})
 }
 

@@ -546,7 +546,7 @@ func TestGateIgnoresWhatTheHostHasNothingToDoWith(t *testing.T) {
 		client.Gate = new(Gate)
 		for range 10 {
 			ctx, cancel := context.WithCancel(t.Context())
-			time.AfterFunc(time.Millisecond, cancel)
+			time.AfterFunc(gateInterval, cancel)
 			req, err := NewRequestWithContext(ctx, "GET", "http://host/", nil)
 			require.NoError(t, err)
 			_, err = client.Do(req)
@@ -588,4 +588,55 @@ func TestBucketKeepsItsRateOnTheRealClock(t *testing.T) {
 	}
 	late.serve(began.Add(2 * time.Millisecond))
 	assert.Equal(t, 10, late.taken)
+}
+
+func TestRetryAfterMaxCountsTheWaitsOfAllAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(unavailable(time.Hour, "Retry-After", "40"))
+		client := clientOf(h)
+		client.Gate, client.RetryAfterMax = new(Gate), time.Minute
+		_, err := client.Get("http://host/")
+		var gaveUp *GiveUpError
+		require.ErrorAs(t, err, &gaveUp)
+		assert.Equal(t, ReasonRetryAfter, gaveUp.Reason)
+		assert.Equal(t, 2, gaveUp.Attempts)
+		assert.Less(t, time.Since(h.start), time.Minute)
+	})
+}
+
+// limited returns a host whose rate is limited to 100/s, at the given time.
+func limited(at time.Time) *gateHost {
+	h := &gateHost{}
+	h.watch(at)
+	h.limited, h.measured, h.known, h.rate = true, true, 100, 100
+	return h
+}
+
+func TestRateRisesOnlyIfTheHostKeepsUp(t *testing.T) {
+	for back, rises := range map[int]bool{100: true, 90: false} {
+		h := limited(time.Now())
+		h.queued, h.served, h.taken, h.back = true, 100, 100, back
+		h.raise(0, 0.1)
+		assert.Equal(t, rises, h.rate > 100, back)
+	}
+}
+
+func TestLimitStaysWhileAttemptsHaveToWait(t *testing.T) {
+	for queued, stays := range map[bool]bool{true: true, false: false} {
+		h := limited(time.Now())
+		for range gateCalm {
+			h.queued = queued
+			h.raise(0, 0.1)
+		}
+		assert.Equal(t, stays, h.limited, queued)
+	}
+}
+
+func TestResultsOfEarlierAttemptsDoNotCount(t *testing.T) {
+	at := time.Now()
+	h := limited(at)
+	h.observe(at.Add(-1), at, resultRefused)
+	assert.Zero(t, h.refused)
+	h.observe(at, at, resultRefused)
+	assert.Equal(t, 1, h.refused)
 }
