@@ -15,7 +15,7 @@ const timerSlack = 0.005
 // arrival.
 type bucket struct {
 	mu      sync.Mutex // guards the rest
-	max     float64    // tokens that it holds
+	max     float64    // tokens that it holds; more at a high rate, see fill
 	rate    float64    // tokens per second
 	tokens  float64    // at the time at
 	at      time.Time

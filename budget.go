@@ -119,8 +119,8 @@ func (b *Budget) withdraw(h *budgetHost, limit time.Duration) (*list.Element, bo
 	return h.join(at), true
 }
 
-// mayWait reports whether one more may wait for a token. If successes earn tokens, nobody
-// knows how long that takes. h.mu is held.
+// mayWait reports whether one more call may wait for a token, which has the given time left.
+// If successes earn tokens, nobody knows how long that takes. h.mu is held.
 func (b *Budget) mayWait(h *budgetHost, at time.Time, limit time.Duration) bool {
 	waiting := h.waiting.Len()
 	if waiting >= b.maxWaiting() {

@@ -103,7 +103,7 @@ func (c *call) prepareRetry(last *http.Response) error {
 		return nil
 	}
 	if c.body.open != nil && c.req.GetBody != nil && sameFunc(c.req.GetBody, c.body.open) {
-		c.req.GetBody = nil // that of the body before
+		c.req.GetBody = nil // it opens the body before
 	}
 	c.finishBody(false)
 	c.body = bodyOf(c.req)

@@ -35,7 +35,7 @@
 // Client.BufferMax has the body read, it is in the event of the retry.
 //
 // A request for the rest of a body (Client.ResumeMax) is a call with a span of its own, below
-// that of the first call.
+// the first call's.
 //
 // # Attributes
 //

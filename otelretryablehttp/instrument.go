@@ -45,7 +45,7 @@ type Options struct {
 // replaces HTTPClient by a copy, so that a shared one is not changed, and the Transport of
 // the copy by a [Transport] around it. A [Transport] that is there is kept. A
 // hedge.Transport is replaced by a copy with a [Transport] around its Base and its
-// Alternative, and with [OnHedge]. If HTTPClient is nil, that of [retryablehttp.NewClient]
+// Alternative, and with [OnHedge]. If HTTPClient is nil, the one of [retryablehttp.NewClient]
 // takes its place.
 //
 // URLs are recorded as c.RedactURL formats them. To instrument a Client again has no
