@@ -4,9 +4,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/a0b132ce/retryablehttp/internal/retryafter"
 )
 
 // Backoff returns how long to wait before the next attempt. min and max are
@@ -134,39 +134,7 @@ func retryAfter(resp *http.Response) (time.Duration, bool) {
 	if resp == nil {
 		return 0, false
 	}
-	return parseRetryAfter(resp.Header.Get("Retry-After"), time.Now)
-}
-
-// parseRetryAfter parses a Retry-After value: delay-seconds or an HTTP-date (RFC 9110
-// §10.2.3, §5.6.7), with blanks around it. A date in the past means 0, a delay too large
-// for a time.Duration the largest one. Other values, negative numbers included, count as
-// absent. now is called only for a date.
-func parseRetryAfter(value string, now func() time.Time) (time.Duration, bool) {
-	value = strings.Trim(value, " \t")
-	if value == "" {
-		return 0, false
-	}
-	if isDigits(value) {
-		seconds, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || seconds > int64(math.MaxInt64/time.Second) {
-			return math.MaxInt64, true
-		}
-		return time.Duration(seconds) * time.Second, true
-	}
-	date, err := http.ParseTime(value)
-	if err != nil {
-		return 0, false
-	}
-	return atLeastZero(date.Sub(now())), true // Sub saturates
-}
-
-func isDigits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
+	return retryafter.Parse(resp.Header.Get("Retry-After"), time.Now)
 }
 
 func atLeastZero[T ~int | ~int64](n T) T {
