@@ -182,7 +182,7 @@ func (c *call) unsent(a *attempt, err error) bool {
 	if outer, ok := err.(*url.Error); ok && !isURL(outer.URL, a.req.URL) {
 		return false // it was redirected
 	}
-	if a.seen != nil {
+	if a.seen != nil && a.seen.writing {
 		_, plain := c.transport().(*http.Transport)
 		return a.seen.unsent(err, plain, a.body != nil && a.body.failed.Load())
 	}

@@ -87,6 +87,9 @@ var (
 // observer watches what becomes of the request of one attempt. A transport that does not
 // report to httptrace leaves it as it is.
 type observer struct {
+	clientTrace httptrace.ClientTrace
+
+	writing  bool         // is observed, besides which connections are given
 	answered bool         // a response has come
 	asked    atomic.Bool  // for a connection
 	conns    atomic.Int32 // how many were given; net/http may try more than one
@@ -95,18 +98,21 @@ type observer struct {
 	written  atomic.Bool  // the request on the last one, or writing it has failed
 }
 
+// trace returns the hooks of o, those that are needed.
 func (o *observer) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GetConn: func(string) { o.asked.Store(true) },
-		GotConn: func(info httptrace.GotConnInfo) {
-			o.written.Store(false)
-			o.conns.Add(1)
-			o.http2.Store(speaksHTTP2(info.Conn))
-		},
-		WroteHeaderField: func(string, []string) { o.began.Store(true) },
-		WroteHeaders:     func() { o.began.Store(true) },
-		WroteRequest:     func(httptrace.WroteRequestInfo) { o.written.Store(true) },
+	t := &o.clientTrace
+	t.GotConn = func(info httptrace.GotConnInfo) {
+		o.written.Store(false)
+		o.conns.Add(1)
+		o.http2.Store(speaksHTTP2(info.Conn))
 	}
+	if o.writing {
+		t.GetConn = func(string) { o.asked.Store(true) }
+		t.WroteHeaderField = func(string, []string) { o.began.Store(true) }
+		t.WroteHeaders = func() { o.began.Store(true) }
+		t.WroteRequest = func(httptrace.WroteRequestInfo) { o.written.Store(true) }
+	}
+	return t
 }
 
 func speaksHTTP2(conn net.Conn) bool {
