@@ -118,7 +118,7 @@ func (c *call) prepareRetry(last *http.Response) error {
 func (c *call) setContext(a *attempt) {
 	_, plain := c.transport().(*http.Transport)
 	timed := c.client.AttemptTimeout > 0 || c.client.MaxElapsedTime > 0 || c.client.BodyIdleTimeout > 0 || !c.redirects && c.client.httpClient().Timeout > 0
-	if writing := c.asksUnsent() && !idempotentMethod(c.req); writing || timed {
+	if writing := c.asksUnsent() && !idempotentMethod(c.req); writing || timed && plain {
 		a.seen = &observer{writing: writing}
 	}
 	marked := c.outer == nil && (!plain || a.number > 1 || attemptOf(c.ctx) != nil)

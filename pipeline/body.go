@@ -1,0 +1,234 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/a0b132ce/retryablehttp"
+)
+
+// SetBody sets the body, which is sent from its start, whatever its offset is now, and the
+// Content-Type. A nil or empty body means none. If contentType is "", the header is removed.
+//
+// Each try reads the body with a reader of its own. The pipeline closes body once, when the
+// call is over and no try reads it any more. Do not use it elsewhere before.
+func (r *Request) SetBody(body io.ReadSeekCloser, contentType string) error {
+	var source any
+	var closer io.Closer
+	switch b := body.(type) {
+	case nil:
+	case nopCloser:
+		source = b.ReadSeeker
+	default:
+		source, closer = b, b
+	}
+	if body != nil {
+		if _, err := body.Seek(0, io.SeekStart); err != nil {
+			return fmt.Errorf("pipeline: rewinding the request body: %w", err)
+		}
+	}
+	return r.setBody(source, closer, contentType)
+}
+
+// NopCloser returns r as a body for [Request.SetBody] that need not be closed.
+func NopCloser(r io.ReadSeeker) io.ReadSeekCloser { return nopCloser{r} }
+
+type nopCloser struct{ io.ReadSeeker }
+
+func (nopCloser) Close() error { return nil }
+
+// setBody sets a body of any kind that [retryablehttp.Request.SetBody] takes. closer, if not
+// nil, is closed at the end of the call.
+func (r *Request) setBody(source any, closer io.Closer, contentType string) error {
+	made := retryablehttp.Request{Request: r.raw}
+	if err := made.SetBody(source); err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
+	r.raw.Body, r.raw.GetBody, r.raw.ContentLength = made.Body, made.GetBody, made.ContentLength
+	if r.raw.Body == http.NoBody {
+		r.raw.Body, r.raw.GetBody = nil, nil
+	}
+	if closer != nil {
+		body := &callerBody{closer: closer}
+		r.op.bodies = append(r.op.bodies, body)
+		if r.raw.Body != nil {
+			open := made.GetBody
+			r.raw.GetBody = func() (io.ReadCloser, error) { return body.open(open) }
+			r.raw.Body, _ = r.raw.GetBody()
+		}
+	}
+	r.raw.Header.Del("Content-Length")
+	if contentType == "" {
+		r.raw.Header.Del("Content-Type")
+	} else {
+		r.raw.Header.Set("Content-Type", contentType)
+	}
+	return nil
+}
+
+// SetBytes sets the body, which must not be changed until the call is over. If contentType
+// is "", the Content-Type header stays as it is.
+func (r *Request) SetBytes(body []byte, contentType string) error {
+	if contentType == "" {
+		contentType = r.raw.Header.Get("Content-Type")
+	}
+	return r.setBody(body, nil, contentType)
+}
+
+// SetJSON sets the body to the JSON encoding of v. The Content-Type is application/json
+// unless one is set already.
+func (r *Request) SetJSON(v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("pipeline: encoding the request body: %w", err)
+	}
+	contentType := r.raw.Header.Get("Content-Type")
+	if contentType == "" {
+		contentType = "application/json"
+	}
+	return r.SetBytes(body, contentType)
+}
+
+// SetXML sets the body to the XML encoding of v, with an XML declaration, and the
+// Content-Type to application/xml.
+func (r *Request) SetXML(v any) error {
+	var body bytes.Buffer
+	body.WriteString(xml.Header)
+	if err := xml.NewEncoder(&body).Encode(v); err != nil {
+		return fmt.Errorf("pipeline: encoding the request body: %w", err)
+	}
+	return r.SetBytes(body.Bytes(), "application/xml")
+}
+
+// Body returns a new reader of the whole body. It does not affect the body that is sent. It
+// returns nil if there is no body, or one that can be read only once.
+func (r *Request) Body() io.ReadCloser {
+	if r.raw.Body == nil || r.raw.Body == http.NoBody || r.raw.GetBody == nil {
+		return nil
+	}
+	body, err := r.raw.GetBody()
+	if err != nil {
+		return failedBody{err}
+	}
+	return body
+}
+
+// failedBody is a body that cannot be opened.
+type failedBody struct{ err error }
+
+func (b failedBody) Read([]byte) (int, error) { return 0, b.err }
+func (b failedBody) Close() error             { return nil }
+
+// RewindBody makes the request send its body from the start again. A policy calls it
+// between two calls of Next.
+func (r *Request) RewindBody() error {
+	if r.raw.Body == nil || r.raw.Body == http.NoBody {
+		return nil
+	}
+	if r.raw.GetBody == nil {
+		return errOneShot
+	}
+	body, err := r.raw.GetBody()
+	if err != nil {
+		return fmt.Errorf("pipeline: rewinding the request body: %w", err)
+	}
+	r.raw.Body = body
+	return nil
+}
+
+// callerBody closes the body that a caller gave, when the call is over and nobody reads it.
+type callerBody struct {
+	closer io.Closer
+
+	mu      sync.Mutex
+	readers int  // that have begun to read and are not closed
+	over    bool // the call
+}
+
+// open returns a reader of the body.
+func (b *callerBody) open(open func() (io.ReadCloser, error)) (io.ReadCloser, error) {
+	body, err := open()
+	if err != nil {
+		return nil, err
+	}
+	return &bodyReader{source: b, body: body}, nil
+}
+
+// finish ends the call. Readers that have begun go on.
+func (b *callerBody) finish() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		b.over = true
+		b.closeUnused()
+	}
+}
+
+func (b *callerBody) closeUnused() {
+	if b.over && b.readers == 0 {
+		b.closer.Close()
+	}
+}
+
+var errCallOver = errors.New("pipeline: the request body was read after the call")
+
+// bodyReader is one reader of a callerBody. It counts as a reader from its first Read on,
+// because net/http does not close every body that it opens for a redirect.
+type bodyReader struct {
+	source *callerBody
+	body   io.ReadCloser
+
+	begun, reading, closed bool // guarded by source.mu
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	b := r.source
+	b.mu.Lock()
+	switch {
+	case r.closed:
+		b.mu.Unlock()
+		return 0, http.ErrBodyReadAfterClose
+	case !r.begun && b.over:
+		b.mu.Unlock()
+		return 0, errCallOver
+	case !r.begun:
+		r.begun = true
+		b.readers++
+	}
+	r.reading = true
+	b.mu.Unlock()
+	n, err := r.body.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.reading = false
+	if r.closed {
+		r.release()
+	}
+	return n, err
+}
+
+// Close may be called during a Read, which then ends the use of the source.
+func (r *bodyReader) Close() error {
+	r.source.mu.Lock()
+	defer r.source.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	if r.begun && !r.reading {
+		r.release()
+	}
+	return nil
+}
+
+func (r *bodyReader) release() {
+	r.body.Close()
+	r.source.readers--
+	r.source.closeUnused()
+}

@@ -1,0 +1,239 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/a0b132ce/retryablehttp"
+	"github.com/a0b132ce/retryablehttp/internal/redact"
+)
+
+// Policy does one thing to every request of a pipeline, such as adding a header, or to
+// every response. It is called by many goroutines at once.
+type Policy interface {
+	// Do passes req on by req.Next, after changing req.Raw() as it likes, and returns the
+	// response or another one. It may return without calling Next, or call it several times,
+	// with req.RewindBody in between. It returns a response or an error, never both, and
+	// closes the body of a response that it does not return.
+	Do(req *Request) (*http.Response, error)
+}
+
+// PolicyFunc makes a Policy of a function.
+type PolicyFunc func(*Request) (*http.Response, error)
+
+// Do calls f.
+func (f PolicyFunc) Do(req *Request) (*http.Response, error) { return f(req) }
+
+// Transporter sends a request. An [*http.Client] is one. To use an [http.RoundTripper],
+// write &http.Client{Transport: rt}.
+type Transporter interface {
+	Do(*http.Request) (*http.Response, error)
+}
+
+// Pipeline sends requests through policies to a transport. It is immutable and may be
+// copied and used by any number of goroutines. The zero Pipeline has no policies and the
+// shared transport.
+type Pipeline struct {
+	stages *stages // nil in the zero Pipeline
+}
+
+var _ http.RoundTripper = Pipeline{}
+
+// stages are what a Pipeline consists of.
+type stages struct {
+	policies []Policy
+	follow   Transporter // follows redirects
+	hop      Transporter // does not, if it is an *http.Client
+	log      *log        // nil logs nothing
+}
+
+// New returns a pipeline. A request passes the policies in the order given and then the
+// transport; the response passes them in reverse. A policy before [Retry] sees each call
+// once; a policy after it sees each try. Policies that are nil are left out.
+//
+// A nil transport means an http.Client that all such pipelines share. It follows redirects
+// as usual, keeps connections for reuse, and has no timeout of its own. If the transport is
+// an *http.Client, redirects to another origin get no header that may hold a secret: only
+// the Accept, Content, If and Cache-Control fields, Range, Prefer and User-Agent are sent
+// there. Other transports must see to that themselves.
+func New(transport Transporter, policies ...Policy) Pipeline {
+	s := &stages{policies: make([]Policy, 0, len(policies))}
+	s.setTransport(transport)
+	for _, policy := range policies {
+		if l, ok := policy.(Logging); ok {
+			s.log = newLog(l)
+		}
+	}
+	for _, policy := range policies {
+		switch policy := policy.(type) {
+		case nil:
+		case Retry:
+			s.policies = append(s.policies, policy.bind(s))
+		default:
+			s.policies = append(s.policies, policy)
+		}
+	}
+	return Pipeline{s}
+}
+
+// sharedClient is the transport of pipelines that are given none. It is never modified.
+var sharedClient = sync.OnceValue(func() *http.Client { return retryablehttp.NewClient().HTTPClient })
+
+func (s *stages) setTransport(transport Transporter) {
+	hc, ok := transport.(*http.Client)
+	if !ok && transport != nil {
+		s.follow, s.hop = transport, transport
+		return
+	}
+	if hc == nil {
+		hc = sharedClient()
+	}
+	follow, hop := *hc, *hc
+	follow.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if originOf(req.URL) != originOf(via[0].URL) {
+			keepPublic(req.Header)
+		}
+		if hc.CheckRedirect != nil {
+			return hc.CheckRedirect(req, via)
+		}
+		if len(via) >= maxRedirects {
+			return fmt.Errorf("stopped after %d redirects", maxRedirects)
+		}
+		return nil
+	}
+	hop.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	s.follow, s.hop = &follow, &hop
+}
+
+// maxRedirects is the limit of net/http.
+const maxRedirects = 10
+
+// zeroStages are the stages of the zero Pipeline.
+var zeroStages = sync.OnceValue(func() *stages { return New(nil).stages })
+
+func (p Pipeline) get() *stages {
+	if p.stages == nil {
+		return zeroStages()
+	}
+	return p.stages
+}
+
+// Do sends req through the pipeline and returns the response or an error, never both. The
+// caller must close the response's body. Unless a policy such as [StatusError] makes it
+// one, a status is not an error.
+//
+// A req can be sent again after the first response's body is closed, if it has no body or
+// one that is in memory. Do closes any other body, once, when it is no longer read.
+//
+// The text of an error has no password and no query value of a URL. An error of the
+// transport is a [*url.Error].
+func (p Pipeline) Do(req *Request) (*http.Response, error) {
+	if req == nil || req.raw == nil {
+		return nil, errNilRequest
+	}
+	s := p.get()
+	return p.do(req, s.follow, originOf(req.raw.URL))
+}
+
+// RoundTrip implements [http.RoundTripper], so that a pipeline can be the Transport of an
+// [http.Client]. Each hop of a redirect passes the policies. Credentials of the pipeline
+// are sent only to the origin of the first hop. RoundTrip does not modify r.
+func (p Pipeline) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r == nil || r.URL == nil {
+		return nil, errNilRequest
+	}
+	first := r
+	for first.Response != nil && first.Response.Request != nil {
+		first = first.Response.Request
+	}
+	req, err := FromRequest(r.Clone(r.Context()))
+	if err != nil {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, err
+	}
+	resp, err := p.do(req, p.get().hop, originOf(first.URL))
+	if err == nil && (resp.Request == nil || resp.Request.Response == r.Response) {
+		resp.Request = r
+	}
+	return resp, withoutURL(err)
+}
+
+// withoutURL returns err without the *url.Error around it, which an http.Client adds again.
+func withoutURL(err error) error {
+	if outer, ok := err.(*url.Error); ok && outer.Err != nil {
+		return outer.Err
+	}
+	return err
+}
+
+func (p Pipeline) do(req *Request, transport Transporter, home origin) (*http.Response, error) {
+	op := req.op
+	op.stages, op.transport = p.get(), transport
+	if op.home == (origin{}) {
+		op.home = home
+	}
+	op.sent.Store(false)
+	req.next = 0
+	resp, err := req.Next()
+	if !op.sent.Load() && req.raw.Body != nil {
+		req.raw.Body.Close()
+	}
+	for _, body := range op.bodies {
+		body.finish()
+	}
+	if capture, ok := Value[captured](req); ok && resp != nil {
+		*capture.to = resp
+	}
+	return resp, err
+}
+
+// Errors of requests that no pipeline can send.
+var (
+	errNilRequest    = errors.New("pipeline: nil Request")
+	errNotInPipeline = errors.New("pipeline: Next was called outside of a pipeline")
+	errNothing       = errors.New("pipeline: a policy or the transport returned neither a response nor an error")
+)
+
+// origin is a scheme, host and port (RFC 6454 §4).
+type origin struct{ scheme, host string }
+
+func originOf(u *url.URL) origin {
+	if u == nil {
+		return origin{}
+	}
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if port := defaultPort[scheme]; port != "" && len(host) > len(port) && host[len(host)-len(port):] == port {
+		host = host[:len(host)-len(port)]
+	}
+	return origin{scheme, host}
+}
+
+var defaultPort = map[string]string{"http": ":80", "https": ":443"}
+
+// publicHeaders are the fields that are sent to an origin that is not the request's own,
+// besides those that begin with Accept, Content- or If-.
+var publicHeaders = []string{"Cache-Control", "Pragma", "Range", "Prefer", "User-Agent"}
+
+// keepPublic removes the fields that may hold a secret.
+func keepPublic(header http.Header) {
+	for name := range header {
+		if !slices.Contains(publicHeaders, name) && !hasAnyPrefix(name, "Accept", "Content-", "If-") {
+			delete(header, name)
+		}
+	}
+}
+
+// show formats a URL for errors and log lines.
+func (s *stages) show(u *url.URL) string {
+	if s == nil || s.log == nil {
+		return redact.URL(u)
+	}
+	return s.log.url(u)
+}

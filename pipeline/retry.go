@@ -1,0 +1,199 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/a0b132ce/retryablehttp"
+)
+
+// Retry is a Policy that tries a request again, by a [retryablehttp.Client]. The policies
+// after it see each try: a clone of the request with a body of its own.
+//
+// If the tries are used up, the response of the last one is returned, whatever its status.
+// An error says how many tries there were if there was more than one.
+//
+// The zero Retry makes up to 3 retries, and limits them as [retryablehttp.Recommended] does,
+// with a Budget and a Gate that all zero Retry policies share. It retries transport errors
+// and the statuses 408, 429, 500, 502, 503 and 504. A request whose method is not
+// idempotent, such as a POST, is repeated only if the server cannot have acted on it or it
+// has an Idempotency-Key; see [retryablehttp.SafeRetryPolicy].
+//
+// [CallRetry], [retryablehttp.WithRetryMax] and [retryablehttp.WithCheckRetry] change the
+// settings of one call.
+type Retry struct {
+	// Client has the settings. Nil means those of the zero Retry. Its HTTPClient is not used.
+	// A nil CheckRetry means the rules of the zero Retry. If ErrorHandler is nil, a call
+	// that fails returns the last response, if there is one, and no error. If Logger is nil
+	// or the one of NewClient, the retries are logged as the pipeline's Logging says.
+	Client *retryablehttp.Client
+}
+
+// Do implements [Policy].
+func (p Retry) Do(req *Request) (*http.Response, error) { return p.bind(req.op.stages).Do(req) }
+
+// CallRetry returns a CallOption that changes the retries of one call. change gets a copy of
+// the client's settings; what it leaves as it is, stays.
+func CallRetry(change func(*retryablehttp.Client)) CallOption {
+	return CallValue(retryChange(change))
+}
+
+type retryChange func(*retryablehttp.Client)
+
+// RetryStatuses returns a CheckRetry that retries the given statuses and no others, and the
+// transport errors that are not permanent. Like [retryablehttp.SafeRetryPolicy] it repeats a
+// request that is not idempotent only if that is safe.
+func RetryStatuses(codes ...int) retryablehttp.CheckRetry {
+	codes = slices.Clone(codes)
+	return func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+		switch {
+		case err != nil:
+			return retryablehttp.SafeRetryPolicy(ctx, resp, err)
+		case !slices.Contains(codes, resp.StatusCode):
+			return false, ctx.Err()
+		}
+		return retryablehttp.SafeRetryPolicy(ctx, asServerError(resp), nil)
+	}
+}
+
+// asServerError returns a response that SafeRetryPolicy retries as far as that is safe.
+func asServerError(resp *http.Response) *http.Response {
+	if code := resp.StatusCode; code == http.StatusTooManyRequests || code >= 500 && code != http.StatusNotImplemented {
+		return resp
+	}
+	copied := *resp
+	copied.StatusCode = http.StatusInternalServerError
+	return &copied
+}
+
+var retryDefault = RetryStatuses(http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+	http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout)
+
+// defaultRetryMax is the number of retries of the zero Retry.
+const defaultRetryMax = 3
+
+// sharedRetry has the settings of the zero Retry. It is never modified.
+var sharedRetry = sync.OnceValue(func() *retryablehttp.Client {
+	c := retryablehttp.Recommended()
+	c.RetryMax, c.CheckRetry = defaultRetryMax, nil
+	return c
+})
+
+// silentLogger is the type of the Logger of NewClient.
+var silentLogger = reflect.TypeOf(retryablehttp.NewClient().Logger)
+
+// bind returns the policy for a pipeline.
+func (p Retry) bind(s *stages) boundRetry {
+	given := p.Client
+	if given == nil {
+		given = sharedRetry()
+	}
+	c := *given
+	if c.CheckRetry == nil {
+		c.CheckRetry = retryDefault
+	}
+	if c.ErrorHandler == nil {
+		c.ErrorHandler = lastResponse
+	}
+	if c.Logger == nil || reflect.TypeOf(c.Logger) == silentLogger {
+		c.Logger = s.log.forRetries()
+	}
+	if c.RedactURL == nil {
+		c.RedactURL = s.show
+	}
+	return boundRetry{&c}
+}
+
+// lastResponse is the ErrorHandler of a Retry. Where the caller's context ends the call, the
+// error says so.
+func lastResponse(resp *http.Response, err error, n int) (*http.Response, error) {
+	if resp != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return resp, nil
+	}
+	if resp != nil {
+		resp.Body.Close()
+	}
+	if err == nil {
+		return nil, errNothing
+	}
+	return nil, err
+}
+
+// boundRetry is a Retry whose client has all settings.
+type boundRetry struct{ client *retryablehttp.Client }
+
+func (p boundRetry) Do(req *Request) (*http.Response, error) {
+	client := p.client
+	if change, ok := Value[retryChange](req); ok {
+		changed := *client
+		change(&changed)
+		client = &changed
+	}
+	req.op.sent.Store(true) // the client closes the body
+	t := &tries{req: req}
+	t.retrying.Client, t.retrying.Base = client, t
+	resp, err := t.retrying.RoundTrip(req.raw)
+	if err != nil {
+		return nil, t.explain(err)
+	}
+	return resp, nil
+}
+
+// tries is the transport of the client for one call.
+type tries struct {
+	retrying retryablehttp.RoundTripper
+	req      *Request
+	n        int
+	try      Request // number n
+	firstURL url.URL // of try 1
+}
+
+// RoundTrip makes one try.
+func (t *tries) RoundTrip(raw *http.Request) (*http.Response, error) {
+	t.n++
+	if raw == t.req.raw { // else it is the try's own already
+		raw = raw.WithContext(raw.Context())
+	}
+	u := &t.firstURL
+	if t.n > 1 { // the try before may still be reading that
+		u = new(url.URL)
+	}
+	*u = *raw.URL
+	raw.URL, raw.Header = u, raw.Header.Clone()
+	op := t.req.op
+	op.sent.Store(false)
+	t.try = Request{raw, op, t.req.next}
+	resp, err := t.try.Next()
+	if !op.sent.Swap(true) && raw.Body != nil {
+		raw.Body.Close()
+	}
+	return resp, err
+}
+
+// explain adds to the error of a call what was requested and how often.
+func (t *tries) explain(err error) error {
+	if t.n > 1 {
+		err = fmt.Errorf("giving up after %d tries: %w", t.n, withoutURL(err))
+	}
+	var outer *url.Error
+	if errors.As(err, &outer) {
+		return err
+	}
+	raw := t.req.raw
+	return &url.Error{Op: op(raw.Method), URL: t.req.op.stages.show(raw.URL), Err: err}
+}
+
+// op returns the Op of a *url.Error as net/http has it.
+func op(method string) string {
+	if method == "" {
+		return "Get"
+	}
+	return method[:1] + strings.ToLower(method[1:])
+}
