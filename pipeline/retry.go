@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/a0b132ce/retryablehttp"
 )
@@ -21,7 +20,7 @@ import (
 // An error says how many tries there were if there was more than one.
 //
 // The zero Retry makes up to 3 retries, and limits them as [retryablehttp.Recommended] does,
-// with a Budget and a Gate that all zero Retry policies share. It retries transport errors
+// with a Budget and a Gate for each pipeline that it is given to. It retries transport errors
 // and the statuses 408, 429, 500, 502, 503 and 504. A request whose method is not
 // idempotent, such as a POST, is repeated only if the server cannot have acted on it or it
 // has an Idempotency-Key; see [retryablehttp.SafeRetryPolicy].
@@ -36,7 +35,8 @@ type Retry struct {
 	Client *retryablehttp.Client
 }
 
-// Do implements [Policy].
+// Do implements [Policy]. It is not called if the Retry was given to [New] itself, which
+// prepares it once.
 func (p Retry) Do(req *Request) (*http.Response, error) { return p.bind(req.op.stages).Do(req) }
 
 // CallRetry returns a CallOption that changes the retries of one call. change gets a copy of
@@ -79,13 +79,6 @@ var retryDefault = RetryStatuses(http.StatusRequestTimeout, http.StatusTooManyRe
 // defaultRetryMax is the number of retries of the zero Retry.
 const defaultRetryMax = 3
 
-// sharedRetry has the settings of the zero Retry. It is never modified.
-var sharedRetry = sync.OnceValue(func() *retryablehttp.Client {
-	c := retryablehttp.Recommended()
-	c.RetryMax, c.CheckRetry = defaultRetryMax, nil
-	return c
-})
-
 // silentLogger is the type of the Logger of NewClient.
 var silentLogger = reflect.TypeOf(retryablehttp.NewClient().Logger)
 
@@ -93,7 +86,8 @@ var silentLogger = reflect.TypeOf(retryablehttp.NewClient().Logger)
 func (p Retry) bind(s *stages) boundRetry {
 	given := p.Client
 	if given == nil {
-		given = sharedRetry()
+		given = retryablehttp.Recommended()
+		given.RetryMax, given.CheckRetry = defaultRetryMax, nil
 	}
 	c := *given
 	if c.CheckRetry == nil {

@@ -1,0 +1,4 @@
+package pipeline
+
+// CloseShared closes the idle connections of the shared transport.
+func CloseShared() { sharedClient().CloseIdleConnections() }
