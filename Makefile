@@ -18,7 +18,7 @@ ACTIONLINT := tool -modfile=$(CURDIR)/tools/go.mod actionlint
 
 # Systems for which the modules that programs import are checked without running anything.
 OTHER_SYSTEMS := windows darwin
-IMPORTED := . retrytest otelretryablehttp compat/hashicorp
+IMPORTED := . retrytest otelretryablehttp operations/boltstore compat/hashicorp
 
 # What a reader may open. docs/compatibility.md names tests of other programs.
 DOCS := $(wildcard *.md docs/*.md */README.md)

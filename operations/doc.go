@@ -1,0 +1,93 @@
+// Package operations is the server side of asynchronous operations over HTTP: a request
+// starts work that takes longer than a response may, and the client polls for its result.
+//
+// The package has the handlers, the rules for the state of an operation and a store in
+// memory. Module operations/boltstore stores operations on disk. Queues, workers and their
+// retries are the program's.
+//
+// # Submit
+//
+// [SubmitHandler] creates an operation for each POST and responds with 202 and the URL of
+// the operation. Begin hands it to a worker:
+//
+//	store := new(operations.MemoryStore[Report])
+//	mux.Handle("POST /reports", operations.SubmitHandler(operations.SubmitConfig[Report]{
+//		Repository: store,
+//		Location:   func(id string) string { return "/reports/" + id },
+//		RetryAfter: time.Second,
+//		Begin: func(r *http.Request, op operations.Operation[Report]) error {
+//			select {
+//			case queue <- op.ID:
+//				return nil
+//			default:
+//				return problem.New(http.StatusServiceUnavailable, "the queue is full")
+//			}
+//		},
+//	}))
+//
+// A client that sends an Idempotency-Key can repeat the POST if it has not seen the
+// response: it gets the same operation, and the work begins once. A program that creates
+// operations in another way responds with [WriteAccepted].
+//
+// # Work
+//
+// A worker changes its operation with [Update] and [SetProgress]:
+//
+//	_, err := operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateRunning})
+//	// … work …
+//	_, err = operations.Update(ctx, store, id, operations.Change[Report]{
+//		State:     operations.StateSucceeded,
+//		Result:    &report,
+//		ExpiresAt: time.Now().Add(24 * time.Hour),
+//	})
+//
+// An operation is pending or running until it has succeeded, failed or was canceled. Then it
+// does not change any more, and Update refuses another end with [ErrInvalidTransition]. So
+// of two workers with the same operation one wins, and a worker learns that a client has
+// canceled its operation.
+//
+// # Poll
+//
+// [PollHandler] responds with the operation:
+//
+//	mux.Handle("/reports/{id}", operations.PollHandler(operations.PollConfig[Report]{
+//		Store:       store,
+//		OperationID: func(r *http.Request) string { return r.PathValue("id") },
+//		PollAfter:   func(operations.Operation[Report]) time.Duration { return 2 * time.Second },
+//		MaxWait:     20 * time.Second,
+//		Authorize:   mayRead,
+//		Cancel: func(ctx context.Context, id string) error {
+//			_, err := operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateCanceled})
+//			return err
+//		},
+//	}))
+//
+// The status is 200 as long as the operation can be shown, even if it has failed:
+//
+//	{"id":"7f…","state":"failed","problem":{"code":"DISK","status":507,"title":"…"},"version":3}
+//
+// An ETag saves the body of a poll that brings nothing new. With PollConfig.MaxWait a client
+// can wait for a change within its request ("Prefer: wait=20").
+//
+// PollHandler works with any [Store]; a [StoreFunc] is one. Whoever can guess an id can poll
+// it unless PollConfig.Authorize is set. The ids of SubmitHandler cannot be guessed.
+//
+// # After a restart
+//
+// An operation that was pending or running when the program ended stays so. A program with a
+// store on disk must begin such operations again when it starts; Store.Operations of
+// boltstore lists them. The work may then be done twice, in part. A program with a
+// MemoryStore has forgotten them, and its clients get 404.
+//
+// # Removal
+//
+// Set Change.ExpiresAt when an operation ends, and call Prune of the store from time to
+// time. From ExpiresAt on clients get 410 Gone, and after Prune 404. The Idempotency-Key is
+// known until then. Let ExpiresAt be later than the last retry of a client.
+//
+// # What is not covered
+//
+// There is no response that lists operations. A store is one process's own: with several
+// processes, implement [Repository] on a database that they share, and see that each
+// operation has one worker.
+package operations

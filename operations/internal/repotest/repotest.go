@@ -1,0 +1,440 @@
+// Package repotest tests what every operations.Repository has to do.
+package repotest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/a0b132ce/retryablehttp/operations"
+	"github.com/a0b132ce/retryablehttp/problem"
+)
+
+// Result is the type of the results.
+type Result struct {
+	Text  string `json:"text"`
+	Count int    `json:"count"`
+}
+
+// Operation is an operation of the tests.
+type Operation = operations.Operation[Result]
+
+// Repository is what the stores of this module offer.
+type Repository interface {
+	operations.Repository[Result]
+	operations.Watcher
+	Operations(ctx context.Context) iter.Seq2[Operation, error]
+	Prune(ctx context.Context, at time.Time) (int, error)
+}
+
+// none is the Submission of a request without a key.
+var none operations.Submission
+
+// Run tests the repositories that open returns. Each of them must be empty.
+func Run(t *testing.T, open func(*testing.T) Repository) {
+	for name, test := range map[string]func(*testing.T, Repository){
+		"an unknown id is not found":                        unknownID,
+		"create sets times, version and state":              create,
+		"all fields are stored":                             allFields,
+		"a zero result is a result":                         zeroResult,
+		"an id is created once":                             createTwice,
+		"bad ids and states are refused":                    refuse,
+		"a key returns its operation":                       keys,
+		"update needs the version":                          update,
+		"update keeps the time of creation":                 updateTimes,
+		"an ended context is an error":                      endedContext,
+		"operations come in the order of creation":          order,
+		"the repository can be used during an iteration":    useWhileIterating,
+		"prune removes what has expired, and its key":       prune,
+		"a watch ends at each change of its operation only": watch,
+		"many submits of one key create one operation":      concurrentCreate,
+		"one of many workers ends an operation":             concurrentEnd,
+		"no progress is lost":                               concurrentVersions,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+// mustCreate creates an operation without a key.
+func mustCreate(t *testing.T, r Repository, op Operation) Operation {
+	t.Helper()
+	stored, created, err := r.CreateOperation(t.Context(), op, none)
+	require.NoError(t, err)
+	require.True(t, created)
+	return stored
+}
+
+// mustGet returns an operation that exists.
+func mustGet(t *testing.T, r Repository, id string) Operation {
+	t.Helper()
+	op, found, err := r.GetOperation(t.Context(), id)
+	require.NoError(t, err)
+	require.True(t, found)
+	return op
+}
+
+// ids returns the ids of all operations.
+func ids(t *testing.T, r Repository) []string {
+	t.Helper()
+	var all []string
+	for op, err := range r.Operations(t.Context()) {
+		require.NoError(t, err)
+		all = append(all, op.ID)
+	}
+	return all
+}
+
+func unknownID(t *testing.T, r Repository) {
+	for _, id := range []string{"x", "", strings.Repeat("x", 100_000)} {
+		op, found, err := r.GetOperation(t.Context(), id)
+		require.NoError(t, err)
+		assert.False(t, found)
+		assert.Zero(t, op)
+	}
+	_, err := r.UpdateOperation(t.Context(), Operation{ID: "x"})
+	require.ErrorIs(t, err, operations.ErrNotFound)
+	_, err = operations.Update(t.Context(), r, "x", operations.Change[Result]{State: operations.StateRunning})
+	require.ErrorIs(t, err, operations.ErrNotFound)
+	assert.Empty(t, ids(t, r))
+}
+
+func create(t *testing.T, r Repository) {
+	before := time.Now().Round(0)
+	op := mustCreate(t, r, Operation{ID: "a", Version: 99, CreatedAt: time.Unix(1, 0), UpdatedAt: time.Unix(2, 0)})
+	assert.Equal(t, operations.StatePending, op.State)
+	assert.EqualValues(t, 1, op.Version)
+	assert.Equal(t, op.CreatedAt, op.UpdatedAt)
+	assert.WithinRange(t, op.CreatedAt, before, time.Now())
+	assert.Equal(t, op, mustGet(t, r, "a"))
+}
+
+func allFields(t *testing.T, r Repository) {
+	op := mustCreate(t, r, Operation{
+		ID: "ä /?%\x20b", State: operations.StateFailed, Result: &Result{Text: "<&>", Count: 1}, Progress: 40,
+		Problem: &problem.Problem{Type: "t", Title: "u", Status: 404, Detail: "d", Instance: "i",
+			Extensions: map[string]any{"code": "c", "n": json.Number("12345678901234567890")}},
+		ExpiresAt: time.Date(2100, 1, 2, 3, 4, 5, 6, time.UTC),
+	})
+	assert.Equal(t, "<&>", op.Result.Text)
+	assert.Equal(t, op, mustGet(t, r, op.ID))
+	encoded, err := json.Marshal(op)
+	require.NoError(t, err)
+	var decoded Operation
+	require.NoError(t, json.Unmarshal(encoded, &decoded))
+	assert.Equal(t, op, decoded, "the times are UTC and have no monotonic clock reading")
+	op.Problem, op.Result, op.Progress, op.ExpiresAt = nil, nil, 0, time.Time{}
+	op, err = r.UpdateOperation(t.Context(), op)
+	require.NoError(t, err)
+	assert.Equal(t, op, mustGet(t, r, op.ID))
+	assert.Equal(t, op.UpdatedAt.UTC().String(), op.UpdatedAt.String())
+}
+
+func zeroResult(t *testing.T, r Repository) {
+	mustCreate(t, r, Operation{ID: "a", State: operations.StateSucceeded, Result: new(Result)})
+	assert.Equal(t, new(Result), mustGet(t, r, "a").Result)
+}
+
+func createTwice(t *testing.T, r Repository) {
+	first := mustCreate(t, r, Operation{ID: "a"})
+	key := operations.Submission{Key: "k", Fingerprint: "f"}
+	_, created, err := r.CreateOperation(t.Context(), Operation{ID: "a", State: operations.StateRunning}, key)
+	require.ErrorIs(t, err, operations.ErrExists)
+	assert.False(t, created)
+	assert.Equal(t, first, mustGet(t, r, "a"))
+
+	_, created, err = r.CreateOperation(t.Context(), Operation{ID: "b"}, key)
+	require.NoError(t, err)
+	assert.True(t, created, "the key was stored without an operation")
+}
+
+func refuse(t *testing.T, r Repository) {
+	for _, id := range []string{"", " a", "a\n", "a\x00", "\xff", strings.Repeat("a", 257)} {
+		_, created, err := r.CreateOperation(t.Context(), Operation{ID: id}, none)
+		require.ErrorIs(t, err, operations.ErrInvalidID, "%q", id)
+		assert.False(t, created)
+	}
+	_, _, err := r.CreateOperation(t.Context(), Operation{ID: "a", State: "paused"}, none)
+	require.ErrorIs(t, err, operations.ErrInvalidState)
+	assert.Empty(t, ids(t, r))
+
+	op := mustCreate(t, r, Operation{ID: strings.Repeat("a", 256)})
+	op.State = "paused"
+	_, err = r.UpdateOperation(t.Context(), op)
+	require.ErrorIs(t, err, operations.ErrInvalidState)
+	op.State = ""
+	op, err = r.UpdateOperation(t.Context(), op)
+	require.NoError(t, err)
+	assert.Equal(t, operations.StatePending, op.State)
+}
+
+func keys(t *testing.T, r Repository) {
+	key := operations.Submission{Key: "k", Fingerprint: "f"}
+	first, created, err := r.CreateOperation(t.Context(), Operation{ID: "a"}, key)
+	require.NoError(t, err)
+	require.True(t, created)
+
+	first.State = operations.StateRunning
+	first, err = r.UpdateOperation(t.Context(), first)
+	require.NoError(t, err)
+	again, created, err := r.CreateOperation(t.Context(), Operation{ID: "b"}, key)
+	require.NoError(t, err)
+	assert.False(t, created)
+	assert.Equal(t, first, again, "the operation is returned as it is now")
+
+	_, created, err = r.CreateOperation(t.Context(), Operation{ID: "b"}, operations.Submission{Key: "k", Fingerprint: "g"})
+	require.ErrorIs(t, err, operations.ErrKeyReused)
+	assert.False(t, created)
+
+	for _, id := range []string{"c", "d"} { // no key is no key, whatever the fingerprint is
+		_, created, err = r.CreateOperation(t.Context(), Operation{ID: id}, operations.Submission{Fingerprint: "f"})
+		require.NoError(t, err)
+		assert.True(t, created)
+	}
+	assert.Equal(t, []string{"a", "c", "d"}, ids(t, r))
+}
+
+func update(t *testing.T, r Repository) {
+	first := mustCreate(t, r, Operation{ID: "a"})
+	change := first
+	change.State = operations.StateRunning
+	second, err := r.UpdateOperation(t.Context(), change)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, second.Version)
+	assert.Equal(t, second, mustGet(t, r, "a"))
+
+	for _, version := range []int64{0, 1, 3} {
+		change.Version = version
+		_, err = r.UpdateOperation(t.Context(), change)
+		require.ErrorIs(t, err, operations.ErrConflict)
+	}
+	assert.Equal(t, second, mustGet(t, r, "a"))
+
+	second.State = operations.StateCanceled // a copy
+	assert.Equal(t, operations.StateRunning, mustGet(t, r, "a").State)
+}
+
+func updateTimes(t *testing.T, r Repository) {
+	first := mustCreate(t, r, Operation{ID: "a"})
+	change := first
+	change.CreatedAt, change.UpdatedAt = time.Unix(1, 0), time.Unix(2, 0)
+	second, err := r.UpdateOperation(t.Context(), change)
+	require.NoError(t, err)
+	assert.Equal(t, first.CreatedAt, second.CreatedAt)
+	assert.WithinRange(t, second.UpdatedAt, first.UpdatedAt, time.Now())
+}
+
+func endedContext(t *testing.T, r Repository) {
+	op := mustCreate(t, r, Operation{ID: "a", ExpiresAt: time.Unix(1, 0).UTC()})
+	cause := errors.New("a cause")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+
+	_, found, err := r.GetOperation(ctx, "a")
+	require.ErrorIs(t, err, context.Canceled)
+	assert.False(t, found)
+	_, created, err := r.CreateOperation(ctx, Operation{ID: "b"}, none)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.False(t, created)
+	_, err = r.UpdateOperation(ctx, op)
+	require.ErrorIs(t, err, context.Canceled)
+	removed, err := r.Prune(ctx, time.Now())
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Zero(t, removed)
+	yielded := 0
+	for _, err := range r.Operations(ctx) {
+		yielded++
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	assert.Equal(t, 1, yielded)
+	assert.Equal(t, []string{"a"}, ids(t, r))
+	assert.Equal(t, op, mustGet(t, r, "a"))
+}
+
+func order(t *testing.T, r Repository) {
+	const n = 300 // more than a byte counts
+	var want []string
+	for i := range n {
+		id := fmt.Sprint((i * 7919) % n) // not sorted
+		want = append(want, id)
+		mustCreate(t, r, Operation{ID: id})
+	}
+	assert.Equal(t, want, ids(t, r))
+	for op, err := range r.Operations(t.Context()) {
+		require.NoError(t, err)
+		require.Equal(t, want[0], op.ID)
+		break
+	}
+}
+
+func useWhileIterating(t *testing.T, r Repository) {
+	for i := range 150 {
+		mustCreate(t, r, Operation{ID: fmt.Sprint(i)})
+	}
+	updated := 0
+	for op, err := range r.Operations(t.Context()) {
+		require.NoError(t, err)
+		if op.State == operations.StatePending {
+			op.State = operations.StateRunning
+			_, err = r.UpdateOperation(t.Context(), op)
+			require.NoError(t, err)
+			updated++
+		}
+		if updated > 5 {
+			break
+		}
+	}
+	assert.Equal(t, 6, updated)
+}
+
+func prune(t *testing.T, r Repository) {
+	at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	const expired = 230
+	for i := range expired {
+		_, _, err := r.CreateOperation(t.Context(), Operation{ID: fmt.Sprint("old", i), ExpiresAt: at.Add(-time.Duration(i))},
+			operations.Submission{Key: fmt.Sprint("old", i)})
+		require.NoError(t, err)
+		if i == 100 {
+			_, _, err := r.CreateOperation(t.Context(), Operation{ID: "later", ExpiresAt: at.Add(1)}, operations.Submission{Key: "later"})
+			require.NoError(t, err)
+			mustCreate(t, r, Operation{ID: "never"})
+		}
+	}
+	changed, stop := r.WatchOperation("old7")
+	defer stop()
+
+	removed, err := r.Prune(t.Context(), at)
+	require.NoError(t, err)
+	assert.Equal(t, expired, removed)
+	assert.Equal(t, []string{"later", "never"}, ids(t, r))
+	assert.True(t, closed(changed), "the watch has ended")
+
+	_, created, err := r.CreateOperation(t.Context(), Operation{ID: "old7"}, operations.Submission{Key: "old7", Fingerprint: "new"})
+	require.NoError(t, err)
+	assert.True(t, created, "the id and the key can be used again")
+	_, created, err = r.CreateOperation(t.Context(), Operation{ID: "x"}, operations.Submission{Key: "later"})
+	require.NoError(t, err)
+	assert.False(t, created, "a key whose operation is there is kept")
+
+	removed, err = r.Prune(t.Context(), at)
+	require.NoError(t, err)
+	assert.Zero(t, removed)
+}
+
+// closed reports whether c is closed.
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func watch(t *testing.T, r Repository) {
+	changed, stop := r.WatchOperation("a")
+	defer stop()
+	other, stopOther := r.WatchOperation("b")
+	defer stopOther()
+	op := mustCreate(t, r, Operation{ID: "a"})
+	assert.True(t, closed(changed), "after it was created")
+	assert.False(t, closed(other))
+
+	changed, stop = r.WatchOperation("a")
+	defer stop()
+	_, err := r.UpdateOperation(t.Context(), Operation{ID: "a", Version: 7})
+	require.Error(t, err)
+	assert.False(t, closed(changed), "after an update that has failed")
+	_, err = r.UpdateOperation(t.Context(), op)
+	require.NoError(t, err)
+	assert.True(t, closed(changed), "after an update")
+	assert.False(t, closed(other))
+}
+
+func concurrentCreate(t *testing.T, r Repository) {
+	key := operations.Submission{Key: "k", Fingerprint: "f"}
+	var created atomic.Int32
+	var group sync.WaitGroup
+	got := make([]string, 100)
+	for i := range got {
+		group.Go(func() {
+			op, first, err := r.CreateOperation(t.Context(), Operation{ID: fmt.Sprint("op", i)}, key)
+			assert.NoError(t, err)
+			if first {
+				created.Add(1)
+			}
+			got[i] = op.ID
+		})
+	}
+	group.Wait()
+	assert.EqualValues(t, 1, created.Load())
+	all := ids(t, r)
+	require.Len(t, all, 1)
+	for _, id := range got {
+		assert.Equal(t, all[0], id)
+	}
+}
+
+func concurrentEnd(t *testing.T, r Repository) {
+	mustCreate(t, r, Operation{ID: "a", State: operations.StateRunning})
+	var won atomic.Int32
+	var winner atomic.Value
+	var group sync.WaitGroup
+	for i := range 60 {
+		group.Go(func() {
+			change := operations.Change[Result]{State: operations.StateSucceeded, Result: &Result{Count: i}}
+			switch i % 3 {
+			case 1:
+				change = operations.Change[Result]{State: operations.StateFailed, Problem: &problem.Problem{Status: i}}
+			case 2:
+				if i > 2 { // a second one would be a repeat
+					return
+				}
+				change = operations.Change[Result]{State: operations.StateCanceled}
+			}
+			op, err := operations.Update(t.Context(), r, "a", change)
+			if err == nil {
+				won.Add(1)
+				winner.Store(op)
+				return
+			}
+			assert.ErrorIs(t, err, operations.ErrInvalidTransition)
+		})
+	}
+	group.Wait()
+	require.EqualValues(t, 1, won.Load())
+	op := mustGet(t, r, "a")
+	assert.Equal(t, winner.Load(), op)
+	assert.EqualValues(t, 2, op.Version)
+}
+
+func concurrentVersions(t *testing.T, r Repository) {
+	mustCreate(t, r, Operation{ID: "a"})
+	var stored atomic.Int64
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 10 {
+				op, _, err := r.GetOperation(t.Context(), "a")
+				assert.NoError(t, err)
+				_, err = r.UpdateOperation(t.Context(), op)
+				if err == nil {
+					stored.Add(1)
+				} else {
+					assert.ErrorIs(t, err, operations.ErrConflict)
+				}
+			}
+		})
+	}
+	group.Wait()
+	assert.Equal(t, stored.Load()+1, mustGet(t, r, "a").Version)
+}

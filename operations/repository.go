@@ -1,0 +1,176 @@
+package operations
+
+import (
+	"bytes"
+	"context"
+	"errors"
+)
+
+var (
+	// ErrNotFound means that there is no operation with this id.
+	ErrNotFound = errors.New("operations: not found")
+
+	// ErrExists is returned by CreateOperation for an id that is in use.
+	ErrExists = errors.New("operations: id exists")
+
+	// ErrKeyReused is returned by CreateOperation for a key that was used with another
+	// fingerprint.
+	ErrKeyReused = errors.New("operations: key was used for another request")
+
+	// ErrConflict is returned by UpdateOperation if the stored version is another one.
+	ErrConflict = errors.New("operations: version conflict")
+
+	// ErrUnavailable can be wrapped by the errors of a store. The handlers then respond with
+	// 503 and Retry-After instead of 500.
+	ErrUnavailable = errors.New("operations: store is unavailable")
+)
+
+// Store finds operations. It must be safe for concurrent use.
+type Store[T any] interface {
+	// GetOperation returns the operation with this id and whether there is one.
+	GetOperation(ctx context.Context, id string) (Operation[T], bool, error)
+}
+
+// StoreFunc is a function as a Store. A nil StoreFunc returns an error.
+type StoreFunc[T any] func(ctx context.Context, id string) (Operation[T], bool, error)
+
+// GetOperation calls f.
+func (f StoreFunc[T]) GetOperation(ctx context.Context, id string) (Operation[T], bool, error) {
+	if f == nil {
+		return Operation[T]{}, false, errors.New("operations: StoreFunc is nil")
+	}
+	return f(ctx, id)
+}
+
+// Watcher is an optional interface of a Store. PollHandler uses it to learn of changes while
+// a client waits. Without it, PollHandler looks at the store four times a second.
+type Watcher interface {
+	// WatchOperation returns a channel that is closed when the operation with this id is
+	// created, updated or removed next. The caller must call stop when it has no more use for
+	// the channel.
+	WatchOperation(id string) (changed <-chan struct{}, stop func())
+}
+
+// Submission identifies the request that creates an operation.
+type Submission struct {
+	// Key is the same for all attempts of a client to submit the same work. "" means that
+	// the request has no key.
+	Key string
+
+	// Fingerprint is the same for requests that ask for the same work.
+	Fingerprint string
+}
+
+// Repository is a Store that can be written to. It must be safe for concurrent use. Most
+// programs change operations with [Update] and [SetProgress].
+type Repository[T any] interface {
+	Store[T]
+
+	// CreateOperation stores op and its key, both or neither, and returns what it has stored
+	// and true. It sets CreatedAt, UpdatedAt and Version, and an empty state to pending. If
+	// the key is in use with the same fingerprint, it returns the operation that was stored
+	// with it, as that is now, and false. A key is in use as long as its operation is stored.
+	//
+	// The error is or wraps ErrKeyReused, ErrExists, ErrInvalidID or ErrInvalidState, or is
+	// one of the store. After any error nothing must have been stored.
+	CreateOperation(ctx context.Context, op Operation[T], key Submission) (stored Operation[T], created bool, err error)
+
+	// UpdateOperation replaces the operation with the id of op if its version is op.Version,
+	// and returns what it has stored. It sets UpdatedAt and Version and keeps CreatedAt. It
+	// does not check whether the change of state is allowed.
+	//
+	// The error is or wraps ErrConflict, ErrNotFound or ErrInvalidState, or is one of the
+	// store.
+	UpdateOperation(ctx context.Context, op Operation[T]) (Operation[T], error)
+}
+
+// maxUpdates limits the attempts of Update and SetProgress.
+const maxUpdates = 16
+
+// Update applies change to the operation with this id, as [Transition] does, and stores it.
+// If the operation was changed by others meanwhile, Update starts over with the new version.
+//
+// An operation that has ended does not change any more. If it has ended with the same state
+// and an equal result or problem, Update returns it and no error, so that a worker can
+// repeat an Update whose outcome it does not know. Two values are equal if their JSON is.
+// Otherwise the error is ErrInvalidTransition: another worker has ended the operation.
+//
+// The error is ErrNotFound if there is no such operation, one of Transition, one of repo, or
+// ErrConflict after 16 attempts.
+func Update[T any](ctx context.Context, repo Repository[T], id string, change Change[T]) (Operation[T], error) {
+	return modify(ctx, repo, id, func(op Operation[T]) (Operation[T], bool, error) {
+		if isRepeat(op, change) {
+			return op, false, nil
+		}
+		next, err := Transition(op, change)
+		return next, true, err
+	})
+}
+
+// isRepeat reports whether op has already ended as change says.
+func isRepeat[T any](op Operation[T], change Change[T]) bool {
+	if op.State != change.State || !op.State.Terminal() {
+		return false
+	}
+	again, err := Transition(Operation[T]{}, change)
+	return err == nil && equal(op.Result, again.Result) && equal(op.Problem, again.Problem)
+}
+
+// equal reports whether the values have the same JSON.
+func equal[V any](a, b *V) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	first, err := encode(a)
+	if err != nil {
+		return false
+	}
+	second, err := encode(b)
+	return err == nil && bytes.Equal(first, second)
+}
+
+// SetProgress sets the progress of a running operation. A percent below 0 means 0, one
+// above 100 means 100. The error is ErrInvalidTransition if the operation is not running,
+// and otherwise as with [Update]. A worker can use it to see whether its operation was
+// canceled.
+func SetProgress[T any](ctx context.Context, repo Repository[T], id string, percent int) (Operation[T], error) {
+	percent = min(max(percent, 0), 100)
+	return modify(ctx, repo, id, func(op Operation[T]) (Operation[T], bool, error) {
+		if op.State != StateRunning {
+			return op, false, ErrInvalidTransition
+		}
+		changed := op.Progress != percent
+		op.Progress = percent
+		return op, changed, nil
+	})
+}
+
+// modify stores what change returns, if that reports true. It starts over after a conflict.
+func modify[T any](
+	ctx context.Context, repo Repository[T], id string,
+	change func(Operation[T]) (next Operation[T], changed bool, err error),
+) (Operation[T], error) {
+	var err error
+	for range maxUpdates {
+		var op Operation[T]
+		var found, changed bool
+		op, found, err = repo.GetOperation(ctx, id)
+		if err == nil && !found {
+			err = ErrNotFound
+		}
+		if err != nil {
+			break
+		}
+		op, changed, err = change(op)
+		if err == nil && changed {
+			op, err = repo.UpdateOperation(ctx, op)
+		}
+		if err == nil {
+			return op, nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			break
+		}
+	}
+	return Operation[T]{}, err
+}

@@ -1,0 +1,251 @@
+package operations
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/a0b132ce/retryablehttp/problem"
+)
+
+const (
+	defaultMaxBody = 1 << 20
+	maxKey         = 255 // bytes of an Idempotency-Key
+)
+
+// SubmitConfig has the settings of SubmitHandler. Only Repository is required.
+type SubmitConfig[T any] struct {
+	// Repository stores the operations. If it is nil, every response is 500.
+	Repository Repository[T]
+
+	// Begin starts the work of a new operation and returns soon, for example after it has put
+	// op into a queue. It is called once for each operation, also if the client has gone. The
+	// body of r can be read. The context of r does not end; its values are those of the
+	// request.
+	//
+	// If Begin returns an error, the operation fails with the problem.Problem that the error
+	// is or wraps, or else with one that has a fixed text. Nil means that workers look for
+	// pending operations themselves.
+	Begin func(r *http.Request, op Operation[T]) error
+
+	// Location returns the URL at which clients poll the operation. Nil means no Location.
+	Location func(id string) string
+
+	// RetryAfter is how long clients should wait before they poll, as in AcceptedConfig. It
+	// is not sent for an operation that has ended.
+	RetryAfter time.Duration
+
+	// NewID returns the id of a new operation, which CheckID must accept and which must never
+	// be used again. Nil means 128 random bits in hexadecimal digits.
+	NewID func() string
+
+	// MaxBody is the size of the largest request body in bytes. A larger one gets 413. 0 or
+	// less means 1 MiB.
+	MaxBody int64
+
+	// RequireKey refuses requests without an Idempotency-Key with 400.
+	RequireKey bool
+
+	// Scope returns whose request it is, such as the name of the user. The same key in
+	// another scope is another key. Nil means that all clients share one scope: then any
+	// client that knows a key and the request learns the id of the operation.
+	Scope func(*http.Request) string
+
+	// ErrorWriter writes problems, as in PollConfig. Nil means problem.Write.
+	ErrorWriter func(http.ResponseWriter, int, problem.Problem)
+}
+
+// SubmitHandler returns a handler that creates an operation for each POST and responds with
+// 202, as WriteAccepted does.
+//
+// A client can send an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header) and then
+// repeat a request whose response it has not seen. The key is any text of 1 to 255 bytes,
+// used as it is, with its quotes if it has any. The same key with the same method, path,
+// query, Content-Type and body gets the id, the Location and the current state of the same
+// operation, and "Idempotency-Replayed: true". The same key with another request gets 422. A
+// key is known as long as its operation is stored.
+//
+// Only the request that has created the operation calls SubmitConfig.Begin. If the program
+// ends between the two, the operation stays pending: a program must begin the pending
+// operations of its repository when it starts.
+//
+// Other responses are problems (RFC 9457): 400 for a bad key or a body that cannot be read,
+// 405 for another method, 413, and 500 or 503 as in [PollHandler]. Nothing is written if the
+// client has gone.
+func SubmitHandler[T any](config SubmitConfig[T]) http.Handler {
+	if config.MaxBody <= 0 {
+		config.MaxBody = defaultMaxBody
+	}
+	if config.NewID == nil {
+		config.NewID = newID
+	}
+	return &submitHandler[T]{SubmitConfig: config, problemWriter: config.ErrorWriter}
+}
+
+// newID returns 128 random bits in hexadecimal digits.
+func newID() string {
+	var bits [16]byte
+	rand.Read(bits[:])
+	return hex.EncodeToString(bits[:])
+}
+
+type submitHandler[T any] struct {
+	SubmitConfig[T]
+	problemWriter
+}
+
+// ServeHTTP serves a request as SubmitHandler describes.
+func (h *submitHandler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	forbidCaching(w)
+	if r.Method != http.MethodPost {
+		h.methodNotAllowed(w, http.MethodPost)
+		return
+	}
+	if h.Repository == nil {
+		h.problem(w, http.StatusInternalServerError, "no repository is configured")
+		return
+	}
+	key, ok := idempotencyKey(r.Header)
+	switch {
+	case !ok:
+		h.problem(w, http.StatusBadRequest, "the Idempotency-Key is invalid")
+		return
+	case key == "" && h.RequireKey:
+		h.problem(w, http.StatusBadRequest, "an Idempotency-Key is required")
+		return
+	}
+	body, ok := h.readBody(w, r)
+	if !ok {
+		return
+	}
+	op, created, err := h.create(r, key, body)
+	switch {
+	case errors.Is(err, ErrKeyReused):
+		h.problem(w, http.StatusUnprocessableEntity, "the Idempotency-Key was used for another request")
+		return
+	case err == nil && created:
+		op, err = h.begin(r, op, body)
+	}
+	if err != nil {
+		h.storeError(w, r, err)
+		return
+	}
+	if !created {
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+	accepted := AcceptedConfig{ID: op.ID}
+	if h.Location != nil {
+		accepted.Location = h.Location(op.ID)
+	}
+	if !op.State.Terminal() {
+		accepted.RetryAfter = h.RetryAfter
+	}
+	writeAccepted(w, accepted, op.State.orPending())
+}
+
+// idempotencyKey returns the key of a request, or "" if it has none, and whether it is valid.
+func idempotencyKey(header http.Header) (key string, ok bool) {
+	keys := header.Values("Idempotency-Key")
+	if len(keys) == 0 {
+		return "", true
+	}
+	key = keys[0]
+	return key, len(keys) == 1 && key != "" && len(key) <= maxKey && !hasControl(key)
+}
+
+// readBody returns the body. If it cannot, it writes the response and reports false.
+func (h *submitHandler[T]) readBody(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	if r.Body == nil {
+		return nil, true
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, true
+	case errors.As(err, &tooLarge):
+		h.problem(w, http.StatusRequestEntityTooLarge,
+			"the body is larger than "+strconv.FormatInt(h.MaxBody, 10)+" bytes")
+	case r.Context().Err() != nil:
+		h.storeError(w, r, err)
+	default:
+		h.problem(w, http.StatusBadRequest, "the body could not be read")
+	}
+	return nil, false
+}
+
+// create creates a pending operation, or finds the one that was created with this key. It
+// goes on if the client leaves, so that an operation which is stored is also begun.
+func (h *submitHandler[T]) create(r *http.Request, key string, body []byte) (Operation[T], bool, error) {
+	if err := r.Context().Err(); err != nil {
+		return Operation[T]{}, false, err
+	}
+	var submission Submission
+	if key != "" {
+		scope := ""
+		if h.Scope != nil {
+			scope = h.Scope(r)
+		}
+		submission.Key = digest(scope, key)
+		submission.Fingerprint = digest(
+			r.Method, r.URL.RequestURI(), r.Header.Get("Content-Type"), string(body))
+	}
+	return h.Repository.CreateOperation(context.WithoutCancel(r.Context()),
+		Operation[T]{ID: h.NewID(), State: StatePending}, submission)
+}
+
+// digest returns the SHA-256 of the texts and their lengths in hexadecimal digits.
+func digest(texts ...string) string {
+	sum := sha256.New()
+	for _, text := range texts {
+		fmt.Fprintf(sum, "%d:%s", len(text), text)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// begin calls Begin and returns the operation, which has failed if Begin has.
+func (h *submitHandler[T]) begin(r *http.Request, op Operation[T], body []byte) (Operation[T], error) {
+	if h.Begin == nil {
+		return op, nil
+	}
+	ctx := context.WithoutCancel(r.Context())
+	begun := r.WithContext(ctx)
+	begun.Body = io.NopCloser(bytes.NewReader(body))
+	begun.ContentLength = int64(len(body))
+	err := h.Begin(begun, op)
+	if err == nil {
+		return op, nil
+	}
+	failed, err := Update(ctx, h.Repository, op.ID, Change[T]{State: StateFailed, Problem: problemOf(err)})
+	if !errors.Is(err, ErrInvalidTransition) {
+		return failed, err
+	}
+	// Begin or a worker has ended the operation itself.
+	ended, found, err := h.Repository.GetOperation(ctx, op.ID)
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	return ended, err
+}
+
+// problemOf returns the problem that err is or wraps, or else one with a fixed text.
+func problemOf(err error) *problem.Problem {
+	var value problem.Problem
+	var pointer *problem.Problem
+	switch {
+	case errors.As(err, &value):
+		return &value
+	case errors.As(err, &pointer) && pointer != nil:
+		return pointer
+	}
+	value = problem.New(http.StatusInternalServerError, "the operation could not be started")
+	return &value
+}
