@@ -63,6 +63,7 @@ func (r *Request) setBody(source any, closer io.Closer, contentType string) erro
 			r.raw.Body, _ = r.raw.GetBody()
 		}
 	}
+	r.once = false
 	r.raw.Header.Del("Content-Length")
 	if contentType == "" {
 		r.raw.Header.Del("Content-Type")
@@ -109,7 +110,7 @@ func (r *Request) SetXML(v any) error {
 // Body returns a new reader of the whole body. It does not affect the body that is sent. It
 // returns nil if there is no body, or one that can be read only once.
 func (r *Request) Body() io.ReadCloser {
-	if r.raw.Body == nil || r.raw.Body == http.NoBody || r.raw.GetBody == nil {
+	if r.raw.Body == nil || r.raw.Body == http.NoBody || r.raw.GetBody == nil || r.once {
 		return nil
 	}
 	body, err := r.raw.GetBody()

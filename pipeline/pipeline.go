@@ -65,17 +65,18 @@ func New(transport Transporter, policies ...Policy) Pipeline {
 	s := &stages{policies: make([]Policy, 0, len(policies))}
 	s.setTransport(transport)
 	for _, policy := range policies {
-		if l, ok := policy.(Logging); ok {
-			s.log = newLog(l)
-		}
-	}
-	for _, policy := range policies {
 		switch policy := policy.(type) {
 		case nil:
-		case Retry:
-			s.policies = append(s.policies, policy.bind(s))
+		case Logging:
+			s.log = newLog(policy)
+			s.policies = append(s.policies, s.log)
 		default:
 			s.policies = append(s.policies, policy)
+		}
+	}
+	for i, policy := range s.policies {
+		if retry, ok := policy.(Retry); ok {
+			s.policies[i] = retry.bind(s) // which needs the log
 		}
 	}
 	return Pipeline{s}
@@ -188,8 +189,10 @@ func (p Pipeline) do(req *Request, transport Transporter, home origin) (*http.Re
 	for _, body := range op.bodies {
 		body.finish()
 	}
-	if capture, ok := Value[captured](req); ok && resp != nil {
-		*capture.to = resp
+	if capture, ok := Value[captured](req); ok {
+		if seen := responseOf(resp, err); seen != nil {
+			*capture.to = seen
+		}
 	}
 	return resp, err
 }

@@ -19,7 +19,8 @@ import (
 type Request struct {
 	raw  *http.Request
 	op   *operation
-	next int // the index of the policy that Next calls
+	next int  // the index of the policy that Next calls
+	once bool // the body can be read only once, and GetBody repeats what was read of it
 }
 
 // operation is what all requests of one call share.
@@ -151,7 +152,7 @@ func CallOrigin(u *url.URL) CallOption {
 // Clone returns a copy of the request, with a deep copy of Raw whose context is ctx. Both
 // belong to the same call: they share its values.
 func (r *Request) Clone(ctx context.Context) *Request {
-	return &Request{r.raw.Clone(ctx), r.op, r.next}
+	return &Request{r.raw.Clone(ctx), r.op, r.next, r.once}
 }
 
 // CallValue returns a CallOption that sets a value as [SetValue] does.

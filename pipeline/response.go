@@ -26,9 +26,10 @@ func newPayload(data []byte) *payload {
 
 func (p *payload) Close() error { return nil }
 
-// Payload returns the whole body of a response. It reads and closes the body the first time
-// and keeps it in resp.Body, so that it can be called again. The caller must not change the
-// bytes. On an error the body is closed.
+// Payload returns the whole body of a response, whatever was read of it since the first
+// Payload. The first one reads what is left of the body, without a limit, closes it, and keeps
+// it in resp.Body, which can then be read too. On an error the body is closed. The caller
+// must not change the bytes.
 func Payload(resp *http.Response) ([]byte, error) {
 	if p, ok := resp.Body.(*payload); ok {
 		return p.data, nil

@@ -1,35 +1,339 @@
 package pipeline
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
 	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/a0b132ce/retryablehttp/internal/redact"
+	"github.com/a0b132ce/retryablehttp/internal/retryafter"
+	"github.com/a0b132ce/retryablehttp/problem"
 )
 
 // ResponseError is the error of a service: a response whose status says that a request was
-// not successful.
+// not successful. As JSON it keeps everything but Response.
 type ResponseError struct {
-	StatusCode int    `json:"statusCode"`
-	Code       string `json:"code,omitempty"` // of the service; "" if the response has none
-	Message    string `json:"message,omitempty"`
-	RequestID  string `json:"requestId,omitempty"`
+	// StatusCode is the HTTP status.
+	StatusCode int `json:"statusCode"`
 
-	// Response is the response. Its body can be read by Payload.
+	// Code is the code of the service, such as "QuotaExceeded". "" means that the body has
+	// none.
+	Code string `json:"code,omitempty"`
+
+	// Message is the text of the service, as it was sent. "" means that the body has none.
+	Message string `json:"message,omitempty"`
+
+	// RequestID is the X-Request-Id or Request-Id of the response or else of the request.
+	RequestID string `json:"requestId,omitempty"`
+
+	// Problem is the body if that is problem details (RFC 9457), else nil.
+	Problem *problem.Problem `json:"problem,omitempty"`
+
+	// RetryAfter is how long the service asks to wait, by Retry-After or Retry-After-Ms. 0
+	// means that it does not. In JSON it is a number of nanoseconds.
+	RetryAfter time.Duration `json:"retryAfter,omitempty"`
+
+	// Response is the response. Its body is in memory, up to 1 MiB or as far as it could be
+	// read, and can be read by [Payload]. It is nil in an error decoded from JSON.
 	Response *http.Response `json:"-"`
 
-	text string
+	text string // of Error; "" in an error that NewResponseError has not made
 }
 
-// NewResponseError returns an error for a response of a service. It reads and closes the body.
+// Limits of what is read and shown of a response.
+const (
+	maxErrorBody    = 1 << 20
+	maxErrorURL     = 2048
+	maxErrorMessage = 512
+	maxErrorCode    = 128
+)
+
+// NewResponseError returns the error for a response, whatever its status is. It reads up to
+// 1 MiB of the body and closes it. A body that cannot be read leaves Code and Message empty.
+//
+// Code and Message are found in JSON members code and message of the object error, or of
+// the whole body; in a member error that is a string, with error_description (RFC 6749 §5.2);
+// in the first XML elements Code and Message; and in problem details (RFC 9457), where the
+// type is the code if there is no member code, and the message is the detail or the title.
 func NewResponseError(resp *http.Response) *ResponseError {
-	e := &ResponseError{StatusCode: resp.StatusCode, Response: resp}
-	var body struct {
-		Error struct{ Code, Message string }
-		Code  string
+	e := &ResponseError{StatusCode: resp.StatusCode, Response: resp, RequestID: requestID(resp)}
+	e.RetryAfter, _ = retryafter.Of(resp.Header)
+	data, err := errorBody(resp)
+	if err == nil {
+		e.parse(resp.Header.Get("Content-Type"), bytes.TrimPrefix(data, utf8BOM))
 	}
-	if data, err := Payload(resp); err == nil && json.Unmarshal(data, &body) == nil {
-		e.Code, e.Message = body.Error.Code, body.Error.Message
-	}
+	e.text = e.describe(data)
 	return e
 }
 
-func (e *ResponseError) Error() string { return e.text }
+// errorBody reads the body into memory.
+func errorBody(resp *http.Response) ([]byte, error) {
+	if p, ok := resp.Body.(*payload); ok {
+		return p.data[:min(len(p.data), maxErrorBody)], nil
+	}
+	if resp.Body == nil {
+		return nil, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	resp.Body.Close()
+	resp.Body = newPayload(data)
+	return data, err
+}
+
+func requestID(resp *http.Response) string {
+	for _, name := range []string{"X-Request-Id", "Request-Id"} {
+		if id := resp.Header.Get(name); id != "" {
+			return id
+		}
+	}
+	if resp.Request == nil {
+		return ""
+	}
+	return cmp.Or(resp.Request.Header.Get("X-Request-Id"), resp.Request.Header.Get("Request-Id"))
+}
+
+// parse sets Code, Message and Problem.
+func (e *ResponseError) parse(contentType string, data []byte) {
+	data = bytes.TrimSpace(data)
+	switch {
+	case bytes.HasPrefix(data, []byte("{")):
+		e.Code, e.Message = codeOfJSON(data)
+	case bytes.HasPrefix(data, []byte("<")):
+		e.Code, e.Message = codeOfXML(data)
+	}
+	var p problem.Problem
+	mediaType, _, _ := mime.ParseMediaType(contentType)
+	if mediaType != "application/problem+json" || json.Unmarshal(data, &p) != nil {
+		return
+	}
+	e.Problem = &p
+	e.Message = cmp.Or(p.Detail, p.Title, e.Message)
+	if e.Code == "" && p.Type != "about:blank" {
+		e.Code = p.Type
+	}
+}
+
+// codeOfJSON returns the code and the message in a JSON object.
+func codeOfJSON(data []byte) (code, message string) {
+	type object struct {
+		Code, Message, Error json.RawMessage
+		Description          json.RawMessage `json:"error_description"`
+	}
+	var top, inner object
+	if json.Unmarshal(data, &top) != nil {
+		return "", ""
+	}
+	if len(top.Error) > 0 && top.Error[0] == '{' && json.Unmarshal(top.Error, &inner) == nil {
+		return cmp.Or(scalar(inner.Code), scalar(top.Code)), cmp.Or(scalar(inner.Message), scalar(top.Message))
+	}
+	code, message = scalar(top.Code), cmp.Or(scalar(top.Description), scalar(top.Message))
+	word := scalar(top.Error)
+	if code == "" {
+		return word, message
+	}
+	return code, cmp.Or(message, word)
+}
+
+// scalar returns a JSON string or number as text, and "" for anything else.
+func scalar(raw json.RawMessage) string {
+	var text string
+	var number json.Number
+	switch {
+	case json.Unmarshal(raw, &text) == nil:
+		return text
+	case json.Unmarshal(raw, &number) == nil:
+		return number.String()
+	}
+	return ""
+}
+
+// codeOfXML returns the first elements Code and Message in any namespace. A page of HTML has
+// none.
+func codeOfXML(data []byte) (code, message string) {
+	decoder := xml.NewDecoder(bytes.NewReader(data))
+	for code == "" || message == "" {
+		token, err := decoder.Token()
+		if err != nil {
+			break
+		}
+		start, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		var to *string
+		switch name := start.Name.Local; {
+		case strings.EqualFold(name, "html"):
+			return code, message
+		case strings.EqualFold(name, "code") && code == "":
+			to = &code
+		case strings.EqualFold(name, "message") && message == "":
+			to = &message
+		default:
+			continue
+		}
+		var text string
+		if decoder.DecodeElement(&text, &start) != nil {
+			break
+		}
+		*to = strings.TrimSpace(text)
+	}
+	return code, message
+}
+
+// Error returns one line: the method, the URL without user information and query, the
+// status, the code, and the message or, if there is none, the beginning of the body. Query
+// values of URLs in the message are replaced.
+func (e *ResponseError) Error() string {
+	if e.text != "" {
+		return e.text
+	}
+	return e.describe(nil)
+}
+
+// Verbose returns several lines: Error, the header fields of the response as the zero
+// [Logging] shows them, and up to 64 KiB of the body as it is.
+func (e *ResponseError) Verbose() string {
+	var b strings.Builder
+	b.WriteString(e.Error())
+	if e.Response == nil {
+		return b.String()
+	}
+	l := &log{headers: nameSet(defaultHeaders), show: redact.URL}
+	for _, field := range l.header(e.Response.Header).Value.Group() {
+		fmt.Fprintf(&b, "\n%s: %s", field.Key, field.Value)
+	}
+	if p, ok := e.Response.Body.(*payload); ok && len(p.data) > 0 {
+		b.WriteString("\n\n")
+		b.Write(p.data[:min(len(p.data), maxLogged)])
+	}
+	return b.String()
+}
+
+// describe returns the text of the error. body is that of the response.
+func (e *ResponseError) describe(body []byte) string {
+	var parts []string
+	add := func(text string) {
+		if text != "" {
+			parts = append(parts, text)
+		}
+	}
+	status := ""
+	if e.StatusCode != 0 {
+		status = strconv.Itoa(e.StatusCode) + " " + http.StatusText(e.StatusCode)
+	}
+	if e.Response != nil {
+		status = cmp.Or(e.Response.Status, status)
+		if req := e.Response.Request; req != nil && req.URL != nil {
+			u := req.URL
+			add(oneLine(methodOf(req)+" "+u.Scheme+"://"+u.Host+u.EscapedPath(), maxErrorURL))
+		}
+	}
+	add(oneLine(status, maxErrorCode))
+	add(quote(e.Code, maxErrorCode, redact.URL))
+	add(quote(cmp.Or(e.Message, string(body)), maxErrorMessage, redact.URL))
+	if parts == nil {
+		return "pipeline: service error"
+	}
+	return strings.Join(parts, ": ")
+}
+
+// quote returns the first n bytes of a text of the service, as by [oneLine], with its URLs
+// formatted by show.
+func quote(text string, n int, show redact.Func) string {
+	// A URL must be complete to be recognized, so the text is cut after that.
+	return oneLine(redact.Text(oneLine(text, 8*n), show), n)
+}
+
+// oneLine returns the first n bytes of text, and "…" if there are more. White space is
+// replaced by single blanks, and control characters and invalid UTF-8 are removed.
+func oneLine(text string, n int) string {
+	var b strings.Builder
+	blank := ""
+	for _, r := range text {
+		switch {
+		case unicode.IsSpace(r):
+			blank = " "
+			continue
+		case !unicode.IsPrint(r) || r == utf8.RuneError:
+			continue
+		case b.Len() == 0:
+			blank = ""
+		}
+		if b.Len()+len(blank)+utf8.RuneLen(r) > n {
+			b.WriteString("…")
+			break
+		}
+		b.WriteString(blank)
+		b.WriteRune(r)
+		blank = ""
+	}
+	return b.String()
+}
+
+// methodOf returns the method of a request.
+func methodOf(req *http.Request) string { return cmp.Or(req.Method, http.MethodGet) }
+
+// Is reports whether target is a *ResponseError with the same StatusCode and Code. A zero
+// StatusCode or an empty Code of target matches any, but not both at once:
+//
+//	errors.Is(err, &pipeline.ResponseError{StatusCode: http.StatusNotFound})
+func (e *ResponseError) Is(target error) bool {
+	t, ok := target.(*ResponseError)
+	switch {
+	case !ok || t == nil || t.StatusCode == 0 && t.Code == "":
+		return false
+	case t.StatusCode != 0 && t.StatusCode != e.StatusCode:
+		return false
+	}
+	return t.Code == "" || t.Code == e.Code
+}
+
+// MarshalJSON returns the fields besides Response, and the text of Error as "text".
+func (e *ResponseError) MarshalJSON() ([]byte, error) {
+	return json.Marshal(errorJSON{(*errorFields)(e), e.Error()})
+}
+
+// UnmarshalJSON sets the fields and the text to what MarshalJSON has written. It leaves e as
+// it was if it returns an error.
+func (e *ResponseError) UnmarshalJSON(data []byte) error {
+	var read ResponseError
+	from := errorJSON{errorFields: (*errorFields)(&read)}
+	if err := json.Unmarshal(data, &from); err != nil {
+		return err
+	}
+	*e = read
+	e.text = from.Text
+	return nil
+}
+
+// errorJSON is a ResponseError as JSON.
+type errorJSON struct {
+	*errorFields
+	Text string `json:"text"`
+}
+
+type errorFields ResponseError // without its methods
+
+// responseOf returns resp or else the response of the ResponseError in err. It returns nil
+// if there is none.
+func responseOf(resp *http.Response, err error) *http.Response {
+	if err == nil {
+		return resp
+	}
+	var e *ResponseError
+	if errors.As(err, &e) {
+		return e.Response
+	}
+	return nil
+}

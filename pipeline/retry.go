@@ -163,7 +163,7 @@ func (t *tries) RoundTrip(raw *http.Request) (*http.Response, error) {
 	raw.URL, raw.Header = u, raw.Header.Clone()
 	op := t.req.op
 	op.sent.Store(false)
-	t.try = Request{raw, op, t.req.next}
+	t.try = Request{raw, op, t.req.next, t.req.once || t.req.raw.GetBody == nil}
 	resp, err := t.try.Next()
 	if !op.sent.Swap(true) && raw.Body != nil {
 		raw.Body.Close()

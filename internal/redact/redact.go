@@ -19,7 +19,16 @@ type Func func(*url.URL) string
 // secret. It replaces the password (or a user name without a password, which is
 // often a token), every query value, a query parameter without a value, and the
 // fragment. The password becomes "xxxxx", as in [url.URL.Redacted].
-func URL(u *url.URL) string {
+func URL(u *url.URL) string { return format(u, nil) }
+
+// Keeping returns a Func that formats a URL as [URL] does, but keeps the query parameters
+// whose decoded names keep accepts.
+func Keeping(keep func(name string) bool) Func {
+	return func(u *url.URL) string { return format(u, keep) }
+}
+
+// format formats u. A nil keep accepts no name.
+func format(u *url.URL, keep func(name string) bool) string {
 	if u == nil {
 		return ""
 	}
@@ -33,7 +42,7 @@ func URL(u *url.URL) string {
 	if i := strings.LastIndexByte(u.Opaque, '@'); i >= 0 { // http:user:password@host
 		shown.Opaque = "xxxxx" + u.Opaque[i:]
 	}
-	shown.RawQuery = query(u.RawQuery)
+	shown.RawQuery = query(u.RawQuery, keep)
 	if u.Fragment != "" {
 		shown.Fragment, shown.RawFragment = placeholder, ""
 	}
@@ -41,8 +50,8 @@ func URL(u *url.URL) string {
 }
 
 // query replaces the values of a query and keeps the names, their order and the
-// separators.
-func query(raw string) string {
+// separators. It keeps the parameters that keep accepts.
+func query(raw string, keep func(name string) bool) string {
 	var b strings.Builder
 	for raw != "" {
 		pair, sep := raw, ""
@@ -50,16 +59,44 @@ func query(raw string) string {
 			pair, sep = raw[:i], raw[i:i+1]
 		}
 		raw = raw[len(pair)+len(sep):]
-		if name, _, ok := strings.Cut(pair, "="); ok {
-			b.WriteString(name + "=")
-		}
-		if pair != "" {
+		name, _, ok := strings.Cut(pair, "=")
+		switch {
+		case pair == "":
+		case accepts(keep, name):
+			b.WriteString(pair)
+		case ok:
+			b.WriteString(name + "=" + placeholder)
+		default:
 			b.WriteString(placeholder)
 		}
 		b.WriteString(sep)
 	}
 	return b.String()
 }
+
+func accepts(keep func(name string) bool, name string) bool {
+	if keep == nil {
+		return false
+	}
+	name, err := url.QueryUnescape(name)
+	return err == nil && keep(name)
+}
+
+// Links returns the targets of a Link field (RFC 8288), formatted as by [String], and their
+// relation types. Other parameters are left out. It returns REDACTED if there is no target.
+func Links(field string, show Func) string {
+	var links []string
+	for _, found := range link.FindAllStringSubmatch(field, -1) {
+		links = append(links, "<"+String(found[1], show)+">"+found[2])
+	}
+	if links == nil {
+		return placeholder
+	}
+	return strings.Join(links, ", ")
+}
+
+// link matches a target and its relation types if those follow at once.
+var link = regexp.MustCompile(`<([^<>]*)>(\s*;\s*rel="?[A-Za-z -]+"?)?`)
 
 // Text returns text with every absolute URL in it formatted by show, and every path
 // with a query or user information formatted by [URL].

@@ -38,6 +38,48 @@ func TestURL(t *testing.T) {
 	assert.Empty(t, URL(nil))
 }
 
+func TestKeeping(t *testing.T) {
+	var asked []string
+	show := Keeping(func(name string) bool {
+		asked = append(asked, name)
+		return name == "keep" || name == "a b" || name == "x=y"
+	})
+	for raw, want := range map[string]string{
+		"http://host/?keep=1&a=2":                 "http://host/?keep=1&a=REDACTED",
+		"http://host/?a=2;keep=1;b=3":             "http://host/?a=REDACTED;keep=1;b=REDACTED",
+		"http://host/?keep=1&keep=a=b":            "http://host/?keep=1&keep=a=b",
+		"http://host/?keep&token":                 "http://host/?keep&REDACTED",
+		"http://host/?a+b=1&a%20b=2&%6beep=3":     "http://host/?a+b=1&a%20b=2&%6beep=3",
+		"http://host/?x%3Dy=1&x=y":                "http://host/?x%3Dy=1&x=REDACTED",
+		"http://host/?keep%=1&KEEP=2":             "http://host/?keep%=REDACTED&KEEP=REDACTED",
+		"http://user:pass@host/?keep=1#keep=1":    "http://user:xxxxx@host/?keep=1#REDACTED",
+		"http:user:secret@host/path?keep=1&a=b&&": "http:xxxxx@host/path?keep=1&a=REDACTED&&",
+	} {
+		u, err := url.Parse(raw)
+		require.NoError(t, err)
+		assert.Equal(t, want, show(u))
+	}
+	assert.Empty(t, show(nil))
+	assert.NotContains(t, asked, "", "a name that cannot be decoded is not asked for")
+}
+
+func TestLinks(t *testing.T) {
+	keep := Keeping(func(name string) bool { return name == "page" })
+	for field, want := range map[string]string{
+		`<https://h/x?page=2&sig=s>; rel="next"`:                       `<https://h/x?page=2&sig=REDACTED>; rel="next"`,
+		`<https://u:s@h/>;rel=next, <?page=2>; rel="prev last"; q="s"`: `<https://u:xxxxx@h/>;rel=next, <?page=REDACTED>; rel="prev last"`,
+		`<next?s>`:                      `<next?REDACTED>`,
+		`</x#s>; title="s"; rel="next"`: `</x#REDACTED>`,
+		`<a?b>c=s>; rel=next`:           `<a?REDACTED>`,
+		`<<x?s>`:                        `<x?REDACTED>`,
+		`<https://h:s`:                  `REDACTED`,
+		`s`:                             `REDACTED`,
+		``:                              `REDACTED`,
+	} {
+		assert.Equal(t, want, Links(field, keep), field)
+	}
+}
+
 func TestText(t *testing.T) {
 	for text, want := range map[string]string{
 		`Get "http://host/?q=a b": EOF`:                     `Get "http://host/?q=REDACTED": EOF`,
