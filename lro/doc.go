@@ -1,0 +1,103 @@
+// Package lro is for clients of HTTP APIs whose operations outlive the request that starts
+// them. It polls such an operation until it has ended and gets its result.
+//
+// # Usage
+//
+// Send the request that starts the operation through a pipeline, and give the response to
+// [New]:
+//
+//	req, err := pipeline.NewRequest(ctx, http.MethodPut, endpoint+"/disks/d1")
+//	// …
+//	resp, err := pl.Do(req)
+//	// …
+//	poller, err := lro.New[Disk](resp, pl, nil)
+//	// …
+//	disk, err := poller.PollUntilDone(ctx, nil)
+//
+// New reads and closes the body of the response. To show what goes on, use [Poller.States],
+// and then [Poller.Result], which sends no further request unless the result is elsewhere:
+//
+//	for status, err := range poller.States(ctx) {
+//		// … return the err, or show status.Text and status.Progress
+//	}
+//	disk, err := poller.Result(ctx)
+//
+// A program that has a schedule of its own calls [Poller.Poll] when it likes.
+//
+// # Protocols
+//
+// The service says in its initial response how it tells the state. The first of these that
+// applies is used:
+//
+//   - Azure-AsyncOperation has a URL that responds with a JSON object. Its member status is
+//     the state.
+//   - Operation-Location is the same.
+//   - Location in a 202 whose JSON body has a member state that is pending, running,
+//     succeeded, failed or canceled: the operations protocol of package operations. The URL
+//     responds with 200 and an object with the members state, result, problem and progress.
+//   - Location in any other response has a URL that responds with 202 until the operation has
+//     ended, and then with the result. A new Location replaces the URL.
+//   - PUT and PATCH without these headers: the URL of the request responds with the
+//     resource, whose member properties.provisioningState is the state. There is none if the
+//     operation has ended.
+//   - Otherwise the operation has ended with the initial response. A 202 is an error then.
+//
+// A JSON body with a provisioningState counts in the first and the fourth case too.
+// Succeeded, Completed, Failed, Canceled and Cancelled are terminal, in upper or lower case;
+// any other word means that the operation is in progress. In the operations protocol another
+// word than the five is a [*ProtocolError]. That, or any other error of a poll, does not end
+// the operation.
+//
+// Relative URLs are resolved against the URL of the request (RFC 3986 §5). What holds blanks
+// or control characters, or is not an http or https URL then, is a *ProtocolError.
+//
+// # The result
+//
+// [Options.FinalState] says where the result is. By default it is
+//
+//   - for Azure-AsyncOperation and Operation-Location at the original URL after a PUT or
+//     PATCH, at the Location of the initial response after a POST if it had one, and
+//     otherwise in the last status response. For Operation-Location, a member
+//     resourceLocation of that response comes first;
+//   - for the operations protocol in member result of the last status response;
+//   - otherwise in the last response.
+//
+// An empty or missing result is the zero T. [Options.ResultMember] and [Options.Decode] are
+// for services that differ.
+//
+// # How long it waits
+//
+// PollUntilDone and States poll at once and then in growing intervals (see [WaitOptions]),
+// unless the service says by Retry-After when it wants the next poll. That is obeyed without
+// a limit, so give ctx a deadline. It is ignored once the operation has ended.
+//
+// Ending the context ends the wait and not the operation. The same Poller can wait again,
+// and the time that the service has asked for still counts. Another one, perhaps in another
+// process, goes on with a token:
+//
+//	token, err := poller.ResumeToken()
+//	// …
+//	poller, err := lro.Resume[Disk](token, endpoint, pl, nil)
+//
+// # Errors
+//
+// An operation that has failed or was canceled is an [*OperationError]. It wraps the
+// [*pipeline.ResponseError] that has the code, the message and the problem details of the
+// service:
+//
+//	var failed *lro.OperationError
+//	if errors.As(err, &failed) {
+//		log.Print(failed.Response.Code)
+//	}
+//
+// Any other error says nothing about the operation. Failures of polls that may pass do not
+// end a wait until there are several in a row (see [WaitOptions.MaxFailures]). A status other
+// than 2xx in response to a poll is an error, but the end of the operation in the Location
+// protocol, except for 401, 408, 429 and 5xx other than 501.
+//
+// # Credentials
+//
+// All requests are sent through the pipeline. Credentials are sent only to the origin of the
+// original request: a URL elsewhere is polled, but without header fields that may hold a
+// secret (see [pipeline.CallOrigin]).
+package lro

@@ -1,0 +1,114 @@
+package lro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+
+	"github.com/a0b132ce/retryablehttp"
+	"github.com/a0b132ce/retryablehttp/internal/redact"
+	"github.com/a0b132ce/retryablehttp/pipeline"
+)
+
+var (
+	// ErrNotDone is returned by Result for an operation that is in progress.
+	ErrNotDone = errors.New("lro: the operation is in progress")
+
+	// ErrDone is returned by ResumeToken for an operation that has ended.
+	ErrDone = errors.New("lro: the operation has ended")
+)
+
+// OperationError is the error of an operation that has failed or was canceled.
+type OperationError struct {
+	// State is Failed or Canceled.
+	State State
+
+	// Response is what the service said: its code, message and problem details. Its
+	// StatusCode is that of the response, which is 200 if the poll itself was successful.
+	// It is never nil.
+	Response *pipeline.ResponseError
+}
+
+// Error returns one line, such as "lro: operation failed: QuotaExceeded: too many disks".
+func (e *OperationError) Error() string {
+	text := "lro: operation " + e.State.String()
+	details := e.Response.Code
+	switch {
+	case details == "":
+		details = e.Response.Message
+	case e.Response.Message != "":
+		details += ": " + e.Response.Message
+	}
+	if code := e.Response.StatusCode; details == "" && code >= 300 {
+		details = fmt.Sprintf("%d %s", code, http.StatusText(code))
+	}
+	if details != "" {
+		text += ": " + oneLine(details)
+	}
+	return text
+}
+
+// Unwrap returns Response.
+func (e *OperationError) Unwrap() error { return e.Response }
+
+// maxText is how many bytes of a text of the service an error shows.
+const maxText = 1024
+
+// oneLine returns the beginning of text, without control characters and secrets of URLs.
+func oneLine(text string) string {
+	text = redact.Text(text[:min(len(text), 8*maxText)], redact.URL)
+	if len(text) > maxText {
+		text = text[:maxText] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// ProtocolError is the error for a response that does not follow the protocol of the
+// operation, or is too large. It says nothing about the state of the operation.
+type ProtocolError struct {
+	// Reason is a short description in one line.
+	Reason string
+
+	// Response is the response. Its body can be read by [pipeline.Payload] unless it was too
+	// large.
+	Response *http.Response
+}
+
+// Error returns the reason after "lro: ".
+func (e *ProtocolError) Error() string { return "lro: " + e.Reason }
+
+// Permanent returns true: a policy should not retry the request.
+func (e *ProtocolError) Permanent() bool { return true }
+
+// transientStatus reports whether a status means that the same request may soon succeed.
+func transientStatus(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	}
+	return code >= 500 && code != http.StatusNotImplemented
+}
+
+// unrelated reports whether a status says nothing about the operation or its result, only
+// about the request.
+func unrelated(code int) bool {
+	return transientStatus(code) || code == http.StatusUnauthorized
+}
+
+// transient reports whether a poll that failed with err may soon succeed.
+func transient(err error) bool {
+	var status *pipeline.ResponseError
+	if errors.As(err, &status) {
+		return transientStatus(status.StatusCode)
+	}
+	again, _ := retryablehttp.DefaultRetryPolicy(context.Background(), nil, err)
+	return again
+}

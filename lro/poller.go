@@ -1,0 +1,93 @@
+package lro
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/a0b132ce/retryablehttp/pipeline"
+)
+
+// Poller follows one operation to its end. Make it with [New] or [Resume]. It is not safe
+// for concurrent use.
+//
+// It sends requests only within Poll, PollUntilDone, States and Result, one at a time, and
+// starts no goroutine. Ending the context of such a call does not end the operation, and
+// the Poller can be used again after any error.
+type Poller[T any] struct {
+	op   operation
+	opts Options[T]
+
+	finished bool // result and err are final
+	result   T
+	err      error
+}
+
+// Done reports whether the operation has ended, as far as the Poller knows.
+func (p *Poller[T]) Done() bool { return p.op.last.State != InProgress }
+
+// Poll asks the service for the status, once and at once, and returns it. It does not wait
+// for the time that the service has asked for. If the operation has ended, Poll returns the
+// last status without a request.
+//
+// An operation that has failed is not an error of Poll: Result returns that. An error means
+// that the status is not known; the Status is then the one before. It is a
+// [*pipeline.ResponseError] for an unexpected HTTP status, a [*ProtocolError] for a response
+// that cannot be understood, or an error of the pipeline.
+func (p *Poller[T]) Poll(ctx context.Context) (Status, error) { return p.op.poll(ctx) }
+
+// Result returns the result of an operation that has succeeded. If it is not in the last
+// response, Result sends a request for it.
+//
+// The error is ErrNotDone if the operation is in progress, an [*OperationError] if it has
+// failed or was canceled, a [*pipeline.ResponseError] if the request for the result failed,
+// or an error of the pipeline or of decoding. Calling Result again returns the same result or
+// the same error without a request, unless the request may succeed next time: after an
+// error of the pipeline or of decoding, and the statuses 401, 408, 429 and 5xx except 501.
+func (p *Poller[T]) Result(ctx context.Context) (T, error) {
+	var zero T
+	switch {
+	case !p.Done():
+		return zero, ErrNotDone
+	case p.finished:
+		return p.result, p.err
+	case p.op.last.State != Succeeded:
+		p.finished, p.err = true, p.op.failure()
+		return zero, p.err
+	}
+	target, err := p.op.resultURL()
+	if err != nil {
+		return zero, err
+	}
+	resp := p.op.last.Response
+	var body []byte
+	if target == "" {
+		body = p.op.resultIn()
+	} else {
+		resp, body, err = p.op.get(ctx, "getting the result", target)
+		if err == nil && !success(resp) {
+			err = fmt.Errorf("lro: getting the result: %w", pipeline.NewResponseError(resp))
+			if !unrelated(resp.StatusCode) {
+				p.finished, p.err = true, err
+			}
+		}
+		if err != nil {
+			return zero, err
+		}
+	}
+	result := p.opts.Result
+	if result == nil {
+		result = new(T)
+	}
+	if len(body) > 0 {
+		decode := p.opts.Decode
+		if decode == nil {
+			decode = func(resp *http.Response, v *T) error { return pipeline.DecodeJSON(resp, v) }
+		}
+		if err := decode(withBody(resp, body), result); err != nil {
+			return zero, fmt.Errorf("lro: decoding the result: %w", err)
+		}
+	}
+	p.finished, p.result = true, *result
+	return p.result, nil
+}

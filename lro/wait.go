@@ -1,0 +1,176 @@
+package lro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// WaitOptions says how often an operation is polled while the service does not say. The
+// zero WaitOptions polls after about 1 s, and then less and less often, down to every 30 s.
+//
+// A service says when it wants the next poll by Retry-After, in seconds or as a date (RFC
+// 9110 §10.2.3), or retry-after-ms. A positive value is obeyed instead of the interval,
+// whatever its length, also if it came with the initial response or an error.
+type WaitOptions struct {
+	// Interval is the first interval. 0 means 1 s, or MaxInterval if that is less. There is
+	// no minimum. Negative values are errors.
+	Interval time.Duration
+
+	// MaxInterval is the longest interval. Each interval is 1.5 times as long as the one
+	// before, less up to 25 % at random, so that many clients do not poll at the same time.
+	// 0 means 30 s or, if Interval is set, that each interval is exactly Interval. Negative
+	// values are errors.
+	MaxInterval time.Duration
+
+	// MaxFailures is how many polls in a row may fail until the wait ends with the error of
+	// the last one, although the failure may pass: by a transport error that is not permanent,
+	// or with the status 408, 429 or 5xx except 501. The pipeline's Retry policy has then made
+	// its tries for each of these polls. 0 means 5, and a negative value means no limit. Any other
+	// failure ends the wait at once.
+	MaxFailures int
+}
+
+const (
+	defaultInterval    = 1 * time.Second
+	defaultMaxInterval = 30 * time.Second
+	defaultMaxFailures = 5
+)
+
+// pace computes the intervals of one wait.
+type pace struct {
+	next, max time.Duration
+	exact     bool
+}
+
+func (o WaitOptions) pace() (pace, error) {
+	p := pace{next: o.Interval, max: o.MaxInterval}
+	switch {
+	case o.Interval < 0 || o.MaxInterval < 0:
+		return p, errors.New("lro: negative interval in WaitOptions")
+	case o.Interval > 0 && o.MaxInterval == 0:
+		p.max, p.exact = o.Interval, true
+	case o.MaxInterval == 0:
+		p.max = defaultMaxInterval
+	}
+	if p.next == 0 {
+		p.next = defaultInterval
+	}
+	p.next = min(p.next, p.max)
+	return p, nil
+}
+
+// interval returns the next interval.
+func (p *pace) interval() time.Duration {
+	d := p.next
+	if p.exact {
+		return d
+	}
+	p.next += min(p.next/2+1, p.max-p.next)
+	return d - rand.N(d/4+1)
+}
+
+// PollUntilDone polls until the operation has ended, and returns its result as Result does.
+// It waits before each poll as WaitOptions describes; only the first one is made at once,
+// unless the service has asked for a delay. Nil options mean Options.Wait.
+//
+// If ctx ends, the error matches ctx.Err(). If the service asks for a delay that passes the
+// deadline of ctx, PollUntilDone does not wait for that, and returns an error that matches
+// [context.DeadlineExceeded]. Other errors are those of Poll and Result. After an error that
+// is not an [*OperationError], PollUntilDone may be called again.
+func (p *Poller[T]) PollUntilDone(ctx context.Context, options *WaitOptions) (T, error) {
+	if options == nil {
+		options = &p.opts.Wait
+	}
+	for _, err := range p.op.states(ctx, *options) {
+		if err != nil {
+			var zero T
+			return zero, err
+		}
+	}
+	return p.Result(ctx)
+}
+
+// States returns the statuses of the operation, one for each poll that succeeds, until the
+// operation has ended: the last status is terminal. For an operation that has ended before,
+// that is the only one. An error ends the sequence; the Status is then the one before.
+// States waits and fails as PollUntilDone does, with Options.Wait. After a break or an
+// error, States may be called again, and goes on.
+func (p *Poller[T]) States(ctx context.Context) iter.Seq2[Status, error] {
+	return p.op.states(ctx, p.opts.Wait)
+}
+
+func (op *operation) states(ctx context.Context, options WaitOptions) iter.Seq2[Status, error] {
+	return func(yield func(Status, error) bool) {
+		pace, err := options.pace()
+		if err != nil || op.last.State != InProgress {
+			yield(op.last, err)
+			return
+		}
+		failures := 0
+		for interval := time.Duration(0); ; interval = pace.interval() {
+			if err := op.pause(ctx, interval); err != nil {
+				yield(op.last, err)
+				return
+			}
+			status, err := op.poll(ctx)
+			if err == nil {
+				failures = 0
+				if !yield(status, nil) || status.State != InProgress {
+					return
+				}
+				continue
+			}
+			failures++
+			if ctx.Err() != nil || !transient(err) || options.exhausted(failures) {
+				yield(status, ended(ctx, err))
+				return
+			}
+		}
+	}
+}
+
+// exhausted reports whether a wait ends after the given number of failures in a row.
+func (o WaitOptions) exhausted(failures int) bool {
+	if o.MaxFailures == 0 {
+		return failures >= defaultMaxFailures
+	}
+	return o.MaxFailures > 0 && failures >= o.MaxFailures
+}
+
+// ended returns the error of a wait. It matches ctx.Err().
+func ended(ctx context.Context, err error) error {
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
+
+// pause waits for the time that the service has asked for or, if that is over, for interval.
+func (op *operation) pause(ctx context.Context, interval time.Duration) error {
+	wait := interval
+	if asked := time.Until(op.NotBefore); asked > 0 {
+		wait = asked
+		if deadline, ok := ctx.Deadline(); ok && op.NotBefore.After(deadline) && ctx.Err() == nil {
+			return fmt.Errorf("lro: the service asks to wait %v, past the deadline of the context: %w",
+				asked.Round(time.Millisecond), context.DeadlineExceeded)
+		}
+	}
+	if wait > 0 {
+		op.log(ctx, slog.LevelDebug, "waiting", slog.Duration("wait", wait))
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("lro: waiting for the operation: %w", err)
+	}
+	return nil
+}
