@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 // full run to judge.
 func TestCountedGoalsAreMet(t *testing.T) {
 	var out bytes.Buffer
-	goals, err := run(&out, "^(success|features|retry|pool|retryafter)$", 1, true, 1)
+	goals, err := run(&out, "^(success|features|pipeline|retry|pool|retryafter)$", 1, true, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,7 @@ type benchCase struct {
 var cases = []benchCase{
 	{"success", "Success at the first attempt, without a network", (*bench).success},
 	{"features", "Optional features", (*bench).features},
+	{"pipeline", "Pipelines of policies", (*bench).pipelines},
 	{"loopback", "Success at the first attempt, over loopback", (*bench).loopback},
 	{"retry", "Retries", (*bench).retry},
 	{"upload", "Uploads that are retried", (*bench).upload},
