@@ -70,6 +70,8 @@ func New(transport Transporter, policies ...Policy) Pipeline {
 		case Logging:
 			s.log = newLog(policy)
 			s.policies = append(s.policies, s.log)
+		case Telemetry:
+			s.policies = append(s.policies, policy.bind())
 		default:
 			s.policies = append(s.policies, policy)
 		}

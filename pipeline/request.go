@@ -33,6 +33,7 @@ type operation struct {
 
 	mu     sync.Mutex
 	values []value
+	first  [1]value // the memory of values while there is one
 }
 
 type value struct {
@@ -82,7 +83,7 @@ func FromRequest(raw *http.Request) (*Request, error) {
 		Request
 		operation
 	}{}
-	both.raw, both.op = raw, &both.operation
+	both.raw, both.op, both.values = raw, &both.operation, both.first[:0]
 	return &both.Request, nil
 }
 
