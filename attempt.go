@@ -89,6 +89,7 @@ const (
 type attempt struct {
 	number int
 	req    *http.Request
+	own    *http.Request   // the memory of req if that is not the call's; may be nil
 	ctx    *attemptContext // nil if the attempt needs none
 	seen   *observer       // nil if it is not observed
 	body   *sentBody       // of req; nil if it is in memory or a file

@@ -51,9 +51,14 @@ func (c *call) attemptContext(a *attempt) context.Context {
 
 // ownRequest makes sure that the attempt's request may be changed.
 func (c *call) ownRequest(a *attempt) {
-	if a.req == c.req {
-		a.req = c.req.WithContext(c.attemptContext(a))
+	if a.req != c.req {
+		return
 	}
+	if a.own == nil {
+		a.own = new(http.Request)
+	}
+	*a.own = *c.req.WithContext(c.attemptContext(a))
+	a.req = a.own
 }
 
 // changesRequest reports whether something may change the header or the URL that an
@@ -129,14 +134,17 @@ func (c *call) setContext(a *attempt) {
 	if a.seen != nil {
 		ctx = httptrace.WithClientTrace(ctx, a.seen.trace())
 	}
-	a.ctx = &attemptContext{
-		Context:    ctx,
-		client:     c.client,
-		number:     a.number,
-		suspect:    c.past.suspect,
-		asksUnsent: c.asksUnsent(),
-		endable:    timed || !plain,
-	}
+	both := new(struct { // one allocation
+		ctx attemptContext
+		req http.Request
+	})
+	a.ctx, a.own = &both.ctx, &both.req
+	a.ctx.Context = ctx
+	a.ctx.client = c.client
+	a.ctx.number = a.number
+	a.ctx.suspect = c.past.suspect
+	a.ctx.asksUnsent = c.asksUnsent()
+	a.ctx.endable = timed || !plain
 	if c.outer != nil {
 		a.ctx.number, a.ctx.shared = c.outer.number, c.outer.shared
 		return

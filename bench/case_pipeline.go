@@ -54,13 +54,13 @@ func (b *bench) pipelines() error {
 		}{
 			{name: "net/http", call: plain(form.method)},
 			{name: "this library's pipeline", call: func() (*http.Response, error) {
-				var options []pipeline.CallOption
+				var option pipeline.CallOption
 				if form.stream {
-					options = append(options, pipeline.Stream())
+					option = pipeline.Stream()
 				}
-				req, err := pipeline.NewRequest(request{}.context(), form.method, stubURL, options...)
+				req, err := pipeline.NewRequest(request{}.context(), form.method, stubURL, option)
 				if err == nil && form.method == http.MethodPost {
-					err = req.SetBody(pipeline.NopCloser(bytes.NewReader(body)), "application/octet-stream")
+					err = req.SetBytes(body, "application/octet-stream")
 				}
 				if err != nil {
 					return nil, err

@@ -63,6 +63,12 @@ func (r *Request) setBody(source any, closer io.Closer, contentType string) erro
 			r.raw.Body, _ = r.raw.GetBody()
 		}
 	}
+	r.setType(contentType)
+	return nil
+}
+
+// setType sets the header fields of a new body.
+func (r *Request) setType(contentType string) {
 	r.once = false
 	r.raw.Header.Del("Content-Length")
 	if contentType == "" {
@@ -70,7 +76,6 @@ func (r *Request) setBody(source any, closer io.Closer, contentType string) erro
 	} else {
 		r.raw.Header.Set("Content-Type", contentType)
 	}
-	return nil
 }
 
 // SetBytes sets the body, which must not be changed until the call is over. If contentType
@@ -79,7 +84,15 @@ func (r *Request) SetBytes(body []byte, contentType string) error {
 	if contentType == "" {
 		contentType = r.raw.Header.Get("Content-Type")
 	}
-	return r.setBody(body, nil, contentType)
+	if len(body) == 0 {
+		return r.setBody(nil, nil, contentType)
+	}
+	raw := r.raw
+	raw.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	raw.Body, _ = raw.GetBody()
+	raw.ContentLength = int64(len(body))
+	r.setType(contentType)
+	return nil
 }
 
 // SetJSON sets the body to the JSON encoding of v. The Content-Type is application/json

@@ -26,9 +26,11 @@ const defaultDownloadLimit = 4 << 20
 
 // Stream returns a CallOption that makes [BodyDownload] leave the body to the caller, who
 // must close it. The body of a response whose status is 400 or higher is read all the same.
-func Stream() CallOption { return CallValue(streamed{}) }
+func Stream() CallOption { return stream }
 
 type streamed struct{}
+
+var stream = CallValue(streamed{})
 
 // Do implements [Policy].
 func (p BodyDownload) Do(req *Request) (*http.Response, error) {

@@ -33,7 +33,11 @@ type operation struct {
 
 	mu     sync.Mutex
 	values []value
-	first  [1]value // the memory of values while there is one
+
+	// Memory for what most calls need once.
+	first   [1]value
+	tries   tries
+	retried atomic.Bool // tries is in use
 }
 
 type value struct {

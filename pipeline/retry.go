@@ -131,7 +131,11 @@ func (p boundRetry) Do(req *Request) (*http.Response, error) {
 		client = &changed
 	}
 	req.op.sent.Store(true) // the client closes the body
-	t := &tries{req: req}
+	t := &req.op.tries
+	if req.op.retried.Swap(true) { // by another Retry, or in an earlier call
+		t = new(tries)
+	}
+	t.req = req
 	t.retrying.Client, t.retrying.Base = client, t
 	resp, err := t.retrying.RoundTrip(req.raw)
 	if err != nil {
@@ -160,7 +164,7 @@ func (t *tries) RoundTrip(raw *http.Request) (*http.Response, error) {
 		u = new(url.URL)
 	}
 	*u = *raw.URL
-	raw.URL, raw.Header = u, raw.Header.Clone()
+	raw.URL, raw.Header = u, ownHeader(raw.Header)
 	op := t.req.op
 	op.sent.Store(false)
 	t.try = Request{raw, op, t.req.next, t.req.once || t.req.raw.GetBody == nil}
@@ -169,6 +173,16 @@ func (t *tries) RoundTrip(raw *http.Request) (*http.Response, error) {
 		raw.Body.Close()
 	}
 	return resp, err
+}
+
+// ownHeader returns a copy of header. The slices of values are shared, which nobody modifies:
+// the methods of http.Header replace them.
+func ownHeader(header http.Header) http.Header {
+	own := make(http.Header, len(header)+4) // some policies add fields
+	for name, values := range header {
+		own[name] = values[:len(values):len(values)]
+	}
+	return own
 }
 
 // explain adds to the error of a call what was requested and how often.
