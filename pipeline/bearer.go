@@ -156,7 +156,7 @@ func (p *BearerToken) Do(req *Request) (*http.Response, error) {
 		return resp, err
 	}
 	challenge := strings.Join(resp.Header.Values("WWW-Authenticate"), ", ")
-	repeatable := raw.Body == nil || raw.Body == http.NoBody || raw.GetBody != nil && !req.once
+	repeatable := raw.Body == nil || raw.Body == http.NoBody || raw.GetBody != nil && !req.body.once
 	again := challenge != "" && repeatable
 	if again {
 		io.CopyN(io.Discard, resp.Body, discardMax)

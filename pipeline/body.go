@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"sync"
 
 	"github.com/a0b132ce/retryablehttp"
@@ -56,20 +57,22 @@ func (r *Request) setBody(source any, closer io.Closer, contentType string) erro
 	}
 	if closer != nil {
 		body := &callerBody{closer: closer}
+		r.op.mu.Lock()
 		r.op.bodies = append(r.op.bodies, body)
+		r.op.mu.Unlock()
 		if r.raw.Body != nil {
 			open := made.GetBody
 			r.raw.GetBody = func() (io.ReadCloser, error) { return body.open(open) }
 			r.raw.Body, _ = r.raw.GetBody()
 		}
 	}
-	r.setType(contentType)
+	r.newBody(contentType)
 	return nil
 }
 
-// setType sets the header fields of a new body.
-func (r *Request) setType(contentType string) {
-	r.once = false
+// newBody notes the body of raw as a new one and sets its header fields.
+func (r *Request) newBody(contentType string) {
+	r.body = bodyOf(r.raw)
 	r.raw.Header.Del("Content-Length")
 	if contentType == "" {
 		r.raw.Header.Del("Content-Type")
@@ -91,7 +94,7 @@ func (r *Request) SetBytes(body []byte, contentType string) error {
 	raw.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	raw.Body, _ = raw.GetBody()
 	raw.ContentLength = int64(len(body))
-	r.setType(contentType)
+	r.newBody(contentType)
 	return nil
 }
 
@@ -123,7 +126,16 @@ func (r *Request) SetXML(v any) error {
 // Body returns a new reader of the whole body. It does not affect the body that is sent. It
 // returns nil if there is no body, or one that can be read only once.
 func (r *Request) Body() io.ReadCloser {
-	if r.raw.Body == nil || r.raw.Body == http.NoBody || r.raw.GetBody == nil || r.once {
+	r.checkBody()
+	if r.body.once {
+		return nil
+	}
+	return r.open()
+}
+
+// open returns a new reader of the body, nil if there is none or it cannot be opened again.
+func (r *Request) open() io.ReadCloser {
+	if !hasBody(r.raw) || r.raw.GetBody == nil {
 		return nil
 	}
 	body, err := r.raw.GetBody()
@@ -133,26 +145,87 @@ func (r *Request) Body() io.ReadCloser {
 	return body
 }
 
+func hasBody(raw *http.Request) bool { return raw.Body != nil && raw.Body != http.NoBody }
+
+// body is what is known of the Body of a request.
+type body struct {
+	reader io.ReadCloser                 // Body
+	get    func() (io.ReadCloser, error) // the GetBody that belongs to it; may be nil
+	once   bool                          // it can be read only once, and get repeats what was read of it
+	used   bool                          // reader was sent
+}
+
+func bodyOf(raw *http.Request) body { return body{reader: raw.Body, get: raw.GetBody} }
+
+// checkBody notices that Raw().Body was replaced. A GetBody that belongs to the body before
+// is removed.
+func (r *Request) checkBody() {
+	if same(r.raw.Body, r.body.reader) {
+		return
+	}
+	if r.body.get != nil && r.raw.GetBody != nil &&
+		reflect.ValueOf(r.body.get).Pointer() == reflect.ValueOf(r.raw.GetBody).Pointer() {
+		r.raw.GetBody = nil
+	}
+	r.body = bodyOf(r.raw)
+}
+
+// same reports whether two bodies are the same value. Values of one type without equality
+// count as the same.
+func same(a, b io.ReadCloser) bool {
+	if t := reflect.TypeOf(a); t != reflect.TypeOf(b) || t == nil {
+		return t == reflect.TypeOf(b)
+	} else if !t.Comparable() {
+		return true
+	}
+	defer func() { recover() }() // a field may hold a value without equality
+	return a == b
+}
+
+// useBody prepares the body for being sent. One that was sent before is opened again.
+func (r *Request) useBody() error {
+	r.checkBody()
+	if r.body.used && hasBody(r.raw) {
+		if err := r.RewindBody(); err != nil {
+			return err
+		}
+	}
+	r.body.used = true
+	return nil
+}
+
+// closeUnused closes the body if it was not sent: nobody else does then.
+func (r *Request) closeUnused() {
+	r.checkBody()
+	if !r.body.used && r.raw.Body != nil {
+		r.raw.Body.Close()
+	}
+}
+
+// errOneShot is not retried.
+var errOneShot error = permanentError("pipeline: the request body can be read only once")
+
 // failedBody is a body that cannot be opened.
 type failedBody struct{ err error }
 
 func (b failedBody) Read([]byte) (int, error) { return 0, b.err }
 func (b failedBody) Close() error             { return nil }
 
-// RewindBody makes the request send its body from the start again. A policy calls it
-// between two calls of Next.
+// RewindBody makes the request send its body from the start again, with a new Raw().Body.
+// Next does so by itself if the body was sent before.
 func (r *Request) RewindBody() error {
-	if r.raw.Body == nil || r.raw.Body == http.NoBody {
+	r.checkBody()
+	if !hasBody(r.raw) {
 		return nil
 	}
 	if r.raw.GetBody == nil {
 		return errOneShot
 	}
-	body, err := r.raw.GetBody()
+	reader, err := r.raw.GetBody()
 	if err != nil {
 		return fmt.Errorf("pipeline: rewinding the request body: %w", err)
 	}
-	r.raw.Body = body
+	r.raw.Body, r.body.reader, r.body.used = reader, reader, false
 	return nil
 }
 

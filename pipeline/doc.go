@@ -15,6 +15,7 @@
 //			pipeline.Telemetry{Module: "example.com/widgets", Version: "v1.0.0"},
 //			pipeline.StatusError{},
 //			pipeline.Retry{},
+//			pipeline.Headers{},
 //			pipeline.Key{Header: "X-Api-Key", Value: func() string { return key }},
 //			pipeline.Logging{},
 //			pipeline.BodyDownload{},

@@ -30,7 +30,7 @@ type Key struct {
 
 var (
 	// ErrInsecure is returned for a credential that would be sent over plain http.
-	ErrInsecure error = permanentError("pipeline: a credential is not sent over plain http")
+	ErrInsecure error = permanentError("pipeline: a credential is not sent over plain http, unless AllowHTTP is set")
 
 	// ErrCredential is matched by the error for a credential that cannot be sent: it is
 	// empty, or has a control character such as a line break at the end.
@@ -68,7 +68,7 @@ func insecure(u *url.URL, allowHTTP bool) bool {
 // sentElsewhere reports whether a header is sent to other origins.
 func sentElsewhere(name string) bool {
 	header := http.Header{http.CanonicalHeaderKey(name): nil}
-	keepPublic(header)
+	keepPublic(header, nil)
 	return len(header) > 0
 }
 

@@ -61,8 +61,8 @@ const (
 // between the two have added. Before Retry it sees each call, as attempt 1.
 //
 // Its settings also count for the records of [StatusError], Retry, [Request.Log] and
-// [Pipeline.Log], and for the URLs in errors of the pipeline. If a pipeline has several, that
-// holds for the last one. Give it to [New] by value, not within another Policy.
+// [Pipeline.Log], and for the URLs in errors of the pipeline. With several Loggings,
+// the last one's settings are used. Give it to [New] itself, not within another Policy.
 //
 // Records have the attributes category, method and url, and as far as they apply status,
 // duration, attempt, headers (a group), body, request_body and error. They are called
@@ -95,7 +95,8 @@ type Logging struct {
 	// Bodies says which bodies are logged: up to 64 KiB of each, and only text, JSON and XML
 	// without a Content-Encoding. The body of a response is logged if it is in memory, as
 	// after [BodyDownload], or if the status is at least 400. A request body that can be
-	// read only once is not logged.
+	// read only once is not logged. The response waits until so much of an error body has
+	// come or it has ended.
 	Bodies Bodies
 }
 
@@ -168,6 +169,9 @@ func newLog(p Logging) *log {
 	return l
 }
 
+// prepare is called by New.
+func (p Logging) prepare() *log { return newLog(p) }
+
 // nameSet returns the names in lower case.
 func nameSet(lists ...[]string) map[string]bool {
 	set := map[string]bool{}
@@ -224,7 +228,7 @@ func (l *log) record(ctx context.Context, category Category, level slog.Level, m
 	_ = l.handler.Handle(ctx, r) // a call does not fail because its log does
 }
 
-// Do logs a request and what comes of it.
+// Do logs the request and its response or error.
 func (l *log) Do(req *Request) (*http.Response, error) {
 	if l.handler == nil {
 		return req.Next()

@@ -726,21 +726,6 @@ func TestLoggingOffAllocatesNothing(t *testing.T) {
 	}))
 }
 
-func TestLoggingOffDoesNotLookAtErrors(t *testing.T) {
-	texts := 0
-	fails := pipeline.PolicyFunc(func(*pipeline.Request) (*http.Response, error) { return nil, costly{&texts} })
-	for want, logger := range []*slog.Logger{slog.New(slog.DiscardHandler), new(sink).logger()} {
-		_, err := over(nil, pipeline.Logging{Logger: logger}, fails).Do(newRequest(t, "GET", "http://h/"))
-		assert.Equal(t, costly{&texts}, err)
-		assert.Equal(t, want == 1, texts > 0)
-	}
-}
-
-// costly is an error that counts how often its text is made.
-type costly struct{ texts *int }
-
-func (c costly) Error() string { *c.texts++; return "broken" }
-
 func TestManyCallsLogAtOnce(t *testing.T) {
 	var logged sink
 	pl := over(echo{status: 500}, pipeline.StatusError{}, fast(func(c *retryablehttp.Client) { c.RetryMax = 1 }),

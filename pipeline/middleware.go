@@ -3,11 +3,15 @@ package pipeline
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 )
 
 // NewMiddleware returns a Policy that sends requests through a RoundTripper which mw wraps
 // around the rest of the pipeline. Any middleware that is written for an http.Client can be
 // used in a pipeline this way, for example for tracing or metrics.
+//
+// A middleware that sends requests elsewhere, such as a failover.Transport, belongs below the
+// pipeline, in its transport: what it changes the host of counts as another origin.
 //
 // mw is called once. The base that it gets passes the request, as mw has changed it, to the
 // next policy. Like any RoundTripper it does not modify the request that it is given. The
@@ -34,20 +38,28 @@ func (m *middleware) do(req *Request) (*http.Response, error) {
 	if m.outer == nil {
 		return nil, errNilMiddleware
 	}
-	ctx := &middlewareContext{req.raw.Context(), m, *req}
-	return m.outer.RoundTrip(req.raw.WithContext(ctx))
+	if err := req.useBody(); err != nil { // the middleware closes it
+		return nil, err
+	}
+	ctx := &middlewareContext{Context: req.raw.Context(), in: m, req: *req}
+	resp, err := m.outer.RoundTrip(req.raw.WithContext(ctx))
+	if !ctx.passedOn.Load() {
+		req.body.used = false // not every middleware closes the body then
+	}
+	return resp, err
 }
 
 // middlewareContext is the context of a request that is in a middleware.
 type middlewareContext struct {
 	context.Context
-	in  *middleware
-	req Request
+	in       *middleware
+	req      Request
+	passedOn atomic.Bool // the base was called
 }
 
 func (c *middlewareContext) Value(key any) any {
 	if key == c.in {
-		return &c.req
+		return c
 	}
 	return c.Context.Value(key)
 }
@@ -57,22 +69,23 @@ func (m *middleware) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r == nil || r.URL == nil {
 		return nil, errNilRequest
 	}
-	req, ok := r.Context().Value(m).(*Request)
+	ctx, ok := r.Context().Value(m).(*middlewareContext)
 	if !ok {
 		if r.Body != nil {
 			r.Body.Close()
 		}
 		return nil, errOutsidePipeline
 	}
-	inner := Request{r.WithContext(r.Context()), req.op, req.next, req.once}
+	ctx.passedOn.Store(true)
+	req := &ctx.req
+	inner := Request{r.WithContext(r.Context()), req.op, req.next, req.body}
+	inner.body.used = false
 	u := *r.URL
 	inner.raw.URL, inner.raw.Header = &u, r.Header.Clone()
 	if r.Header == nil {
 		inner.raw.Header = http.Header{}
 	}
 	resp, err := inner.Next()
-	if !req.op.sent.Swap(true) && inner.raw.Body != nil {
-		inner.raw.Body.Close()
-	}
+	inner.closeUnused()
 	return resp, err
 }

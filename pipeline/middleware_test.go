@@ -218,7 +218,8 @@ func TestMiddlewareAndTheRequestBody(t *testing.T) {
 	}
 }
 
-// The base may be called at once and several times, and a call may outlive the others.
+// The base may be called several times at once. What it is asked to send after the end of the
+// call is refused.
 func TestMiddlewareThatSendsTwice(t *testing.T) {
 	var late sync.WaitGroup
 	twice := wrap(func(base http.RoundTripper, r *http.Request) (*http.Response, error) {
@@ -226,8 +227,10 @@ func TestMiddlewareThatSendsTwice(t *testing.T) {
 		for range 2 {
 			late.Go(func() {
 				resp, err := base.RoundTrip(r)
-				assert.NoError(t, err)
 				assert.Empty(t, r.Header, "a RoundTripper does not modify its request")
+				if err != nil {
+					assert.ErrorContains(t, err, "after the end of the call")
+				}
 				first <- resp
 			})
 		}
@@ -244,7 +247,8 @@ func TestMiddlewareThatSendsTwice(t *testing.T) {
 	}
 	calls.Wait()
 	late.Wait()
-	require.Equal(t, 40, server.tries(), "a base that is called late does not start over")
+	require.GreaterOrEqual(t, server.tries(), 20)
+	require.LessOrEqual(t, server.tries(), 40, "a base that is called late does not start over")
 	for _, got := range server.seen {
 		assert.Equal(t, []string{"k"}, got.header["Authorization"])
 	}

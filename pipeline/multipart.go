@@ -61,7 +61,11 @@ func (r *Request) SetMultipart(parts ...Part) error {
 	if err := body.add(textSection(head.String())); err != nil {
 		return fmt.Errorf("pipeline: %w", err)
 	}
-	return r.setBody(io.NewSectionReader(body, 0, body.size()), files, form.FormDataContentType())
+	var closer io.Closer
+	if len(files) > 0 {
+		closer = files
+	}
+	return r.setBody(io.NewSectionReader(body, 0, body.size()), closer, form.FormDataContentType())
 }
 
 var (

@@ -18,7 +18,7 @@ import (
 type Policy interface {
 	// Do passes req on by req.Next, after changing req.Raw() as it likes, and returns the
 	// response or another one. It may return without calling Next, or call it several times,
-	// with req.RewindBody in between. It returns a response or an error, never both, and
+	// one after the other. It returns a response or an error, never both, and
 	// closes the body of a response that it does not return.
 	Do(req *Request) (*http.Response, error)
 }
@@ -60,29 +60,30 @@ type stages struct {
 // as usual, keeps connections for reuse, and has no timeout of its own. If the transport is
 // an *http.Client, redirects to another origin get no header that may hold a secret: only
 // the Accept, Content, If and Cache-Control fields, Range, Prefer and User-Agent are sent
-// there. Other transports must see to that themselves.
+// there, and the cookies of its Jar. Other transports must remove these headers themselves.
 func New(transport Transporter, policies ...Policy) Pipeline {
 	s := &stages{policies: make([]Policy, 0, len(policies))}
 	s.setTransport(transport)
 	for _, policy := range policies {
-		switch policy := policy.(type) {
-		case nil:
-		case Logging:
-			s.log = newLog(policy)
-			s.policies = append(s.policies, s.log)
-		case Telemetry:
-			s.policies = append(s.policies, policy.bind())
-		default:
-			s.policies = append(s.policies, policy)
+		if policy == nil {
+			continue
 		}
+		if logging, ok := policy.(interface{ prepare() *log }); ok {
+			s.log = logging.prepare()
+			policy = s.log
+		}
+		s.policies = append(s.policies, policy)
 	}
 	for i, policy := range s.policies {
-		if retry, ok := policy.(Retry); ok {
-			s.policies[i] = retry.bind(s) // which needs the log
+		if b, ok := policy.(binder); ok {
+			s.policies[i] = b.bind(s)
 		}
 	}
 	return Pipeline{s}
 }
+
+// binder is a Policy that New prepares for a pipeline, whose log is known.
+type binder interface{ bind(*stages) Policy }
 
 // sharedClient is the transport of pipelines that are given none. It is never modified.
 var sharedClient = sync.OnceValue(func() *http.Client { return retryablehttp.NewClient().HTTPClient })
@@ -99,7 +100,7 @@ func (s *stages) setTransport(transport Transporter) {
 	follow, hop := *hc, *hc
 	follow.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if originOf(req.URL) != originOf(via[0].URL) {
-			keepPublic(req.Header)
+			keepPublic(req.Header, nil)
 		}
 		if hc.CheckRedirect != nil {
 			return hc.CheckRedirect(req, via)
@@ -130,11 +131,12 @@ func (p Pipeline) get() *stages {
 // caller must close the response's body. Unless a policy such as [StatusError] makes it
 // one, a status is not an error.
 //
-// A req can be sent again after the first response's body is closed, if it has no body or
-// one that is in memory. Do closes any other body, once, when it is no longer read.
+// A req can be sent again, but not at the same time, if it has no body or one that is in
+// memory; it keeps its values then, such as the id of [RequestID]. Do closes any other body,
+// once, when it is no longer read.
 //
-// The text of an error has no password and no query value of a URL. An error of the
-// transport is a [*url.Error].
+// The text of an error has no password of a URL, and no query value that [Logging] does not
+// allow. An error of the transport is a [*url.Error].
 func (p Pipeline) Do(req *Request) (*http.Response, error) {
 	if req == nil || req.raw == nil {
 		return nil, errNilRequest
@@ -144,23 +146,27 @@ func (p Pipeline) Do(req *Request) (*http.Response, error) {
 }
 
 // RoundTrip implements [http.RoundTripper], so that a pipeline can be the Transport of an
-// [http.Client]. Each hop of a redirect passes the policies. Credentials of the pipeline
-// are sent only to the origin of the first hop. RoundTrip does not modify r.
+// [http.Client]. Each hop of a redirect passes the policies. To another origin than that of
+// the first hop it sends the header of r, which is the http.Client's choice, and of what the
+// policies add only harmless fields (see [New]). RoundTrip does not modify r.
 func (p Pipeline) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r == nil || r.URL == nil {
+	if r == nil {
 		return nil, errNilRequest
 	}
 	first := r
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
 	}
-	req, err := FromRequest(r.Clone(r.Context()))
+	own := r.Clone(r.Context())
+	own.RequestURI = "" // of a request that a server has received
+	req, err := FromRequest(own)
 	if err != nil {
 		if r.Body != nil {
 			r.Body.Close()
 		}
 		return nil, err
 	}
+	req.op.given = r.Header
 	resp, err := p.do(req, p.get().hop, originOf(first.URL))
 	if err == nil && (resp.Request == nil || resp.Request.Response == r.Response) {
 		resp.Request = r
@@ -176,25 +182,33 @@ func withoutURL(err error) error {
 	return err
 }
 
-func (p Pipeline) do(req *Request, transport Transporter, home origin) (*http.Response, error) {
+func (p Pipeline) do(req *Request, transport Transporter, home origin) (resp *http.Response, err error) {
 	op := req.op
+	if op.running.Swap(true) {
+		return nil, errRunning
+	}
 	op.stages, op.transport = p.get(), transport
 	if op.home == (origin{}) {
 		op.home = home
 	}
-	op.sent.Store(false)
 	req.next = 0
-	resp, err := req.Next()
-	if !op.sent.Load() && req.raw.Body != nil {
-		req.raw.Body.Close()
-	}
-	for _, body := range op.bodies {
-		body.finish()
-	}
+	defer func() { // also if a policy panics
+		req.closeUnused()
+		op.mu.Lock()
+		defer op.mu.Unlock()
+		for _, body := range op.bodies {
+			body.finish()
+		}
+		op.running.Store(false)
+	}()
+	resp, err = req.Next()
 	if capture, ok := Value[captured](req); ok {
 		if seen := responseOf(resp, err); seen != nil {
 			*capture.to = seen
 		}
+	}
+	if err != nil {
+		err = redact.Error(err, op.stages.show)
 	}
 	return resp, err
 }
@@ -202,7 +216,8 @@ func (p Pipeline) do(req *Request, transport Transporter, home origin) (*http.Re
 // Errors of requests that no pipeline can send.
 var (
 	errNilRequest    = errors.New("pipeline: nil Request")
-	errNotInPipeline = errors.New("pipeline: Next was called outside of a pipeline")
+	errNotInPipeline = errors.New("pipeline: Next was called outside of a pipeline, or after the end of the call")
+	errRunning       = errors.New("pipeline: the Request is being sent already; send a clone made by FromRequest")
 	errNothing       = errors.New("pipeline: a policy or the transport returned neither a response nor an error")
 )
 
@@ -226,14 +241,31 @@ var defaultPort = map[string]string{"http": ":80", "https": ":443"}
 // besides those that begin with Accept, Content- or If-.
 var publicHeaders = []string{"Cache-Control", "Pragma", "Range", "Prefer", "User-Agent"}
 
-// keepPublic removes the fields that may hold a secret.
-func keepPublic(header http.Header) {
-	for name := range header {
-		if !slices.Contains(publicHeaders, name) && !hasAnyPrefix(name, "Accept", "Content-", "If-") {
+// keepPublic removes the fields that may hold a secret, except for those that given has too.
+func keepPublic(header, given http.Header) {
+	for name, values := range header {
+		sent, ok := given[name]
+		switch {
+		case slices.Contains(publicHeaders, name), hasAnyPrefix(name, "Accept", "Content-", "If-"):
+		case name == "Referer" || !ok || !slices.Equal(values, sent): // a Referer has the query
 			delete(header, name)
 		}
 	}
 }
+
+// asPermanent returns err as one that is not retried. A *url.Error stays outermost.
+func asPermanent(err error) error {
+	if outer, ok := err.(*url.Error); ok {
+		return &url.Error{Op: outer.Op, URL: outer.URL, Err: refusedError{outer.Err}}
+	}
+	return refusedError{err}
+}
+
+// refusedError is the error of a redirect that was refused.
+type refusedError struct{ error }
+
+func (e refusedError) Unwrap() error { return e.error }
+func (refusedError) Permanent() bool { return true }
 
 // show formats a URL for errors and log lines.
 func (s *stages) show(u *url.URL) string {

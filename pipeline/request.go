@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,19 +19,20 @@ type Request struct {
 	raw  *http.Request
 	op   *operation
 	next int  // the index of the policy that Next calls
-	once bool // the body can be read only once, and GetBody repeats what was read of it
+	body body // of raw
 }
 
 // operation is what all requests of one call share.
 type operation struct {
 	stages    *stages
 	transport Transporter
-	home      origin        // credentials are sent only there
-	bodies    []*callerBody // that are closed at the end of the call
-	sent      atomic.Bool   // the transport was called, and closes the body of the request
+	home      origin      // credentials are sent only there
+	given     http.Header // of RoundTrip: what the http.Client sends, also to another origin
+	running   atomic.Bool // the call has begun and not ended
 
 	mu     sync.Mutex
 	values []value
+	bodies []*callerBody // that are closed at the end of the call
 
 	// Memory for what most calls need once.
 	first   [1]value
@@ -76,7 +76,7 @@ func FromRequest(raw *http.Request) (*Request, error) {
 	case raw == nil || raw.URL == nil:
 		return nil, errNilRequest
 	case strings.ToLower(raw.URL.Scheme) != "http" && strings.ToLower(raw.URL.Scheme) != "https":
-		return nil, fmt.Errorf("pipeline: URL %s has not the scheme http or https", redact.URL(raw.URL))
+		return nil, fmt.Errorf("pipeline: scheme of URL %s is neither http nor https", redact.URL(raw.URL))
 	case raw.URL.Hostname() == "":
 		return nil, fmt.Errorf("pipeline: URL %s has no host", redact.URL(raw.URL))
 	}
@@ -88,23 +88,28 @@ func FromRequest(raw *http.Request) (*Request, error) {
 		operation
 	}{}
 	both.raw, both.op, both.values = raw, &both.operation, both.first[:0]
+	both.body = bodyOf(raw)
 	return &both.Request, nil
 }
 
 // Raw returns the request that is sent. A policy may change it in place. After [Retry] it is
-// a copy for this try, whose header and URL may be changed too.
+// a copy for this attempt. Change its header by the methods of [http.Header]: slices of values
+// may be shared with other requests. A Body that is assigned is sent instead, and can be sent
+// again only if GetBody is assigned too.
 func (r *Request) Raw() *http.Request { return r.raw }
 
 // Next passes the request to the next policy or, after the last one, to the transport. It
-// returns a response or an error, never both. It fails outside of a Policy's Do.
+// returns a response or an error, never both. A policy may call it again with the same body,
+// which is then sent from its start; a body that can be read only once is an error. Next
+// fails outside of a Policy's Do and after the end of the call.
 func (r *Request) Next() (*http.Response, error) {
 	if r == nil || r.raw == nil {
 		return nil, errNilRequest
 	}
-	s := r.op.stages
-	if s == nil {
+	if !r.op.running.Load() {
 		return nil, errNotInPipeline
 	}
+	s := r.op.stages
 	var resp *http.Response
 	var err error
 	if i := r.next; i < len(s.policies) {
@@ -130,23 +135,27 @@ func (r *Request) Next() (*http.Response, error) {
 
 // send calls the transport.
 func (r *Request) send() (*http.Response, error) {
+	if err := r.useBody(); err != nil {
+		return nil, err
+	}
 	raw := r.raw
 	if r.Foreign() {
 		raw = raw.Clone(raw.Context())
-		keepPublic(raw.Header)
+		keepPublic(raw.Header, r.op.given)
 	}
-	r.op.sent.Store(true)
 	resp, err := r.op.transport.Do(raw)
-	if err != nil {
-		err = redact.Error(err, r.op.stages.show)
+	if err != nil && resp != nil { // http.Client: CheckRedirect has refused a redirect
+		err = asPermanent(err)
 	}
 	return resp, err
 }
 
-// Foreign reports whether the request goes to another origin than the call's own, which is
-// that of the first request unless [CallOrigin] says otherwise. Only harmless header fields
-// are sent there (see [New]). A policy that adds a secret should not even ask for it then.
-func (r *Request) Foreign() bool { return originOf(r.raw.URL) != r.op.home }
+// Foreign reports whether the origin of the request's URL differs from that of the call, which
+// is the first request's or the one set by [CallOrigin]. Only harmless header fields are sent
+// to it (see [New]). If Foreign is true, do not fetch or add credentials.
+func (r *Request) Foreign() bool {
+	return r.op.home != (origin{}) && originOf(r.raw.URL) != r.op.home
+}
 
 // CallOrigin sets the origin, given as a URL, that the credentials of a call belong to. It is
 // for requests to a URL that came from a server, such as the link to the next page.
@@ -154,10 +163,20 @@ func CallOrigin(u *url.URL) CallOption {
 	return func(r *Request) { r.op.home = originOf(u) }
 }
 
-// Clone returns a copy of the request, with a deep copy of Raw whose context is ctx. Both
-// belong to the same call: they share its values.
+// Clone returns a copy of the request, with a deep copy of Raw whose context is ctx, and a
+// body of its own, so that both may be sent at once. Both belong to the same call: they share
+// its values. If the body can be read only once, sending the clone fails.
 func (r *Request) Clone(ctx context.Context) *Request {
-	return &Request{r.raw.Clone(ctx), r.op, r.next, r.once}
+	r.checkBody()
+	clone := &Request{raw: r.raw.Clone(ctx), op: r.op, next: r.next}
+	if hasBody(r.raw) {
+		if clone.raw.Body = r.open(); clone.raw.Body == nil {
+			clone.raw.Body = failedBody{errOneShot}
+		}
+	}
+	clone.body = bodyOf(clone.raw)
+	clone.body.once = r.body.once
+	return clone
 }
 
 // CallValue returns a CallOption that sets a value as [SetValue] does.
@@ -211,5 +230,3 @@ func hasAnyPrefix(s string, prefixes ...string) bool {
 	}
 	return false
 }
-
-var errOneShot = errors.New("pipeline: the request body can be read only once")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,9 +28,9 @@ func newPayload(data []byte) *payload {
 func (p *payload) Close() error { return nil }
 
 // Payload returns the whole body of a response, whatever was read of it since the first
-// Payload. The first one reads what is left of the body, without a limit, closes it, and keeps
-// it in resp.Body, which can then be read too. On an error the body is closed. The caller
-// must not change the bytes.
+// Payload. The first one reads what is left of the body, closes it, and keeps it in resp.Body,
+// which can then be read too. On an error the body is closed. A body of more than 64 MiB is
+// an error: read resp.Body instead. The caller must not change the bytes.
 func Payload(resp *http.Response) ([]byte, error) {
 	if p, ok := resp.Body.(*payload); ok {
 		return p.data, nil
@@ -37,7 +38,10 @@ func Payload(resp *http.Response) ([]byte, error) {
 	if resp.Body == nil {
 		return nil, nil
 	}
-	data, err := io.ReadAll(resp.Body)
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxPayload+1))
+	if len(data) > maxPayload {
+		err = ErrPayloadTooLarge
+	}
 	if closeErr := resp.Body.Close(); err == nil {
 		err = closeErr
 	}
@@ -47,6 +51,11 @@ func Payload(resp *http.Response) ([]byte, error) {
 	resp.Body = newPayload(data)
 	return data, nil
 }
+
+// ErrPayloadTooLarge is matched by the error of [Payload] for a body of more than 64 MiB.
+var ErrPayloadTooLarge = errors.New("the body is larger than 64 MiB")
+
+const maxPayload = 64 << 20
 
 // utf8BOM is a byte order mark, which some servers send before JSON against RFC 8259 §8.1.
 var utf8BOM = []byte("\xef\xbb\xbf")

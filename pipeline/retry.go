@@ -29,7 +29,8 @@ import (
 // settings of one call.
 type Retry struct {
 	// Client has the settings. Nil means those of the zero Retry. Its HTTPClient is not used.
-	// A nil CheckRetry means the rules of the zero Retry. If ErrorHandler is nil, a call
+	// A CheckRetry that is nil, or the DefaultRetryPolicy that NewClient sets, means the rules
+	// of the zero Retry. If ErrorHandler is nil, a call
 	// that fails returns the last response, if there is one, and no error. If Logger is nil
 	// or the one of NewClient, the retries are logged as the pipeline's Logging says.
 	Client *retryablehttp.Client
@@ -37,12 +38,27 @@ type Retry struct {
 
 // Do implements [Policy]. It is not called if the Retry was given to [New] itself, which
 // prepares it once.
-func (p Retry) Do(req *Request) (*http.Response, error) { return p.bind(req.op.stages).Do(req) }
+func (p Retry) Do(req *Request) (*http.Response, error) {
+	if req == nil || req.raw == nil || req.op.stages == nil {
+		return req.Next() // which fails
+	}
+	return p.bind(req.op.stages).Do(req)
+}
 
-// CallRetry returns a CallOption that changes the retries of one call. change gets a copy of
-// the client's settings; what it leaves as it is, stays.
+// CallRetry returns a CallOption that changes the retries of one call. change modifies a copy
+// of the client's settings. If the option is given more than once, each change is made.
 func CallRetry(change func(*retryablehttp.Client)) CallOption {
-	return CallValue(retryChange(change))
+	return func(r *Request) {
+		before, _ := Value[retryChange](r)
+		SetValue(r, retryChange(func(c *retryablehttp.Client) {
+			if before != nil {
+				before(c)
+			}
+			if change != nil {
+				change(c)
+			}
+		}))
+	}
 }
 
 type retryChange func(*retryablehttp.Client)
@@ -79,18 +95,21 @@ var retryDefault = RetryStatuses(http.StatusRequestTimeout, http.StatusTooManyRe
 // defaultRetryMax is the number of retries of the zero Retry.
 const defaultRetryMax = 3
 
+// unsafePolicy is the CheckRetry of NewClient, which repeats a POST like a GET.
+var unsafePolicy = reflect.ValueOf(retryablehttp.DefaultRetryPolicy).Pointer()
+
 // silentLogger is the type of the Logger of NewClient.
 var silentLogger = reflect.TypeOf(retryablehttp.NewClient().Logger)
 
 // bind returns the policy for a pipeline.
-func (p Retry) bind(s *stages) boundRetry {
+func (p Retry) bind(s *stages) Policy {
 	given := p.Client
 	if given == nil {
 		given = retryablehttp.Recommended()
 		given.RetryMax, given.CheckRetry = defaultRetryMax, nil
 	}
 	c := *given
-	if c.CheckRetry == nil {
+	if c.CheckRetry == nil || reflect.ValueOf(c.CheckRetry).Pointer() == unsafePolicy {
 		c.CheckRetry = retryDefault
 	}
 	if c.ErrorHandler == nil {
@@ -105,19 +124,18 @@ func (p Retry) bind(s *stages) boundRetry {
 	return boundRetry{&c}
 }
 
-// lastResponse is the ErrorHandler of a Retry. Where the caller's context ends the call, the
-// error says so.
+// lastResponse is the ErrorHandler of a Retry. It returns the last response, or an error if
+// there is none, if the caller's context has ended the call, or if a callback has failed.
 func lastResponse(resp *http.Response, err error, n int) (*http.Response, error) {
-	if resp != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-		return resp, nil
+	ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	if resp == nil || !ended {
+		resp, err = retryablehttp.PassthroughErrorHandler(resp, err, n)
 	}
-	if resp != nil {
+	if resp != nil && err != nil {
 		resp.Body.Close()
+		resp = nil
 	}
-	if err == nil {
-		return nil, errNothing
-	}
-	return nil, err
+	return resp, err
 }
 
 // boundRetry is a Retry whose client has all settings.
@@ -125,12 +143,14 @@ type boundRetry struct{ client *retryablehttp.Client }
 
 func (p boundRetry) Do(req *Request) (*http.Response, error) {
 	client := p.client
-	if change, ok := Value[retryChange](req); ok {
+	if change, ok := Value[retryChange](req); ok && change != nil {
 		changed := *client
 		change(&changed)
 		client = &changed
 	}
-	req.op.sent.Store(true) // the client closes the body
+	if err := req.useBody(); err != nil {
+		return nil, err
+	}
 	t := &req.op.tries
 	if req.op.retried.Swap(true) { // by another Retry, or in an earlier call
 		t = new(tries)
@@ -165,13 +185,10 @@ func (t *tries) RoundTrip(raw *http.Request) (*http.Response, error) {
 	}
 	*u = *raw.URL
 	raw.URL, raw.Header = u, ownHeader(raw.Header)
-	op := t.req.op
-	op.sent.Store(false)
-	t.try = Request{raw, op, t.req.next, t.req.once || t.req.raw.GetBody == nil}
+	t.try = Request{raw: raw, op: t.req.op, next: t.req.next, body: bodyOf(raw)}
+	t.try.body.once = t.req.body.once || t.req.raw.GetBody == nil
 	resp, err := t.try.Next()
-	if !op.sent.Swap(true) && raw.Body != nil {
-		raw.Body.Close()
-	}
+	t.try.closeUnused()
 	return resp, err
 }
 
@@ -188,18 +205,18 @@ func ownHeader(header http.Header) http.Header {
 // explain adds to the error of a call what was requested and how often.
 func (t *tries) explain(err error) error {
 	if t.n > 1 {
-		err = fmt.Errorf("giving up after %d tries: %w", t.n, withoutURL(err))
+		err = fmt.Errorf("giving up after %d attempt(s): %w", t.n, withoutURL(err))
 	}
 	var outer *url.Error
 	if errors.As(err, &outer) {
 		return err
 	}
 	raw := t.req.raw
-	return &url.Error{Op: op(raw.Method), URL: t.req.op.stages.show(raw.URL), Err: err}
+	return &url.Error{Op: operationOf(raw.Method), URL: t.req.op.stages.show(raw.URL), Err: err}
 }
 
-// op returns the Op of a *url.Error as net/http has it.
-func op(method string) string {
+// operationOf returns the Op of a *url.Error as net/http has it.
+func operationOf(method string) string {
 	if method == "" {
 		return "Get"
 	}

@@ -9,7 +9,7 @@ import (
 // [*ResponseError] in place of the response, whose body is read and closed. The error is
 // logged once, in category [LogError].
 //
-// Put it before [Retry], which else takes the error for one of the transport. Policies that
+// Put it before [Retry], otherwise Retry treats it as a transport error. Policies that
 // stand before it get the error.
 type StatusError struct {
 	// Statuses are the status codes that become errors. Nil means all from 400 on, and an

@@ -29,10 +29,10 @@ type Telemetry struct {
 const applicationIDMax = 24
 
 // Do implements [Policy].
-func (p Telemetry) Do(req *Request) (*http.Response, error) { return p.bind().Do(req) }
+func (p Telemetry) Do(req *Request) (*http.Response, error) { return p.bind(nil).Do(req) }
 
 // bind returns a policy that has made the header already.
-func (p Telemetry) bind() Policy {
+func (p Telemetry) bind(*stages) Policy {
 	if p.Disabled {
 		return PolicyFunc((*Request).Next)
 	}
