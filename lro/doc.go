@@ -14,8 +14,9 @@
 //	// …
 //	disk, err := poller.PollUntilDone(ctx, nil)
 //
-// New reads and closes the body of the response. To show what goes on, use [Poller.States],
-// and then [Poller.Result], which sends no further request unless the result is elsewhere:
+// New reads and closes the body of the response, and fails if it cannot read what it needs;
+// see there how such a request is repeated. To show what goes on, use [Poller.States],
+// and then [Poller.Result], which sends one request if the result is elsewhere:
 //
 //	for status, err := range poller.States(ctx) {
 //		// … return the err, or show status.Text and status.Progress
@@ -32,9 +33,10 @@
 //   - Azure-AsyncOperation has a URL that responds with a JSON object. Its member status is
 //     the state.
 //   - Operation-Location is the same.
-//   - Location in a 202 whose JSON body has a member state that is pending, running,
-//     succeeded, failed or canceled: the operations protocol of package operations. The URL
-//     responds with 200 and an object with the members state, result, problem and progress.
+//   - Location in a 202 whose body is a JSON object with a member state that is pending,
+//     running, succeeded, failed or canceled: the operations protocol of package operations.
+//     The URL responds with 200 and an object with the members state, result, problem and
+//     progress. Without such a body, the next protocol is used.
 //   - Location in any other response has a URL that responds with 202 until the operation has
 //     ended, and then with the result. A new Location replaces the URL.
 //   - PUT and PATCH without these headers: the URL of the request responds with the
@@ -42,11 +44,17 @@
 //     operation has ended.
 //   - Otherwise the operation has ended with the initial response. A 202 is an error then.
 //
-// A JSON body with a provisioningState counts in the first and the fourth case too.
-// Succeeded, Completed, Failed, Canceled and Cancelled are terminal, in upper or lower case;
-// any other word means that the operation is in progress. In the operations protocol another
-// word than the five is a [*ProtocolError]. That, or any other error of a poll, does not end
-// the operation.
+// With Azure-AsyncOperation the provisioningState of the initial response counts too, but not
+// that of a poll. With Operation-Location the member status of the initial response counts. In
+// the Location protocol a provisioningState counts in every response.
+//
+// Succeeded, Completed, Failed, Canceled and Cancelled are terminal, and any other word means
+// that the operation is in progress. In the operations protocol another word than the five is
+// a [*ProtocolError]. That, or any other error of a poll, does not end the operation. All words
+// are compared without regard to case.
+//
+// A poll is successful if its status is 200, 201, 202 or 204, or in the Location protocol any
+// 2xx.
 //
 // Relative URLs are resolved against the URL of the request (RFC 3986 §5). What holds blanks
 // or control characters, or is not an http or https URL then, is a *ProtocolError.
@@ -90,10 +98,10 @@
 //		log.Print(failed.Response.Code)
 //	}
 //
-// Any other error says nothing about the operation. Failures of polls that may pass do not
-// end a wait until there are several in a row (see [WaitOptions.MaxFailures]). A status other
-// than 2xx in response to a poll is an error, but the end of the operation in the Location
-// protocol, except for 401, 408, 429 and 5xx other than 501.
+// Any other error says nothing about the operation. Failures of polls, and of requests for the
+// result, that may pass do not end PollUntilDone until there are several in a row (see
+// [WaitOptions.MaxFailures]). A poll that is not successful is an error, but the end of the
+// operation in the Location protocol, except for 401, 408, 429 and 5xx other than 501.
 //
 // # Credentials
 //

@@ -88,10 +88,11 @@ func (e *ProtocolError) Error() string { return "lro: " + e.Reason }
 // Permanent returns true: a policy should not retry the request.
 func (e *ProtocolError) Permanent() bool { return true }
 
-// transientStatus reports whether a status means that the same request may soon succeed.
+// transientStatus reports whether the status of an error means that the same request may soon
+// succeed. A 202 is an error only in response to the request for the result.
 func transientStatus(code int) bool {
 	switch code {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+	case http.StatusAccepted, http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return true
 	}
 	return code >= 500 && code != http.StatusNotImplemented
@@ -103,7 +104,7 @@ func unrelated(code int) bool {
 	return transientStatus(code) || code == http.StatusUnauthorized
 }
 
-// transient reports whether a poll that failed with err may soon succeed.
+// transient reports whether a request that failed with err may soon succeed.
 func transient(err error) bool {
 	var status *pipeline.ResponseError
 	if errors.As(err, &status) {

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"time"
 
 	"github.com/a0b132ce/retryablehttp/lro"
@@ -124,6 +125,50 @@ func ExampleResume() {
 	disk, err := poller.PollUntilDone(ctx, nil)
 	fmt.Println(disk.GiB, err)
 	// Output: 64 <nil>
+}
+
+// A service that cancels an operation by a DELETE of its status URL.
+func ExamplePoller_URL() {
+	state := "Running"
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPut:
+			w.Header().Set("Operation-Location", "/operations/7")
+			w.WriteHeader(http.StatusAccepted)
+		case http.MethodDelete:
+			state = "Canceled"
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			fmt.Fprintf(w, `{"status":%q}`, state)
+		}
+	}))
+	defer service.Close()
+	endpoint, err := url.Parse(service.URL)
+	if err != nil {
+		log.Panic(err)
+	}
+	pl := pipeline.New(service.Client(), pipeline.Retry{})
+	ctx := context.Background()
+
+	poller, err := beginCreate(ctx, pl, service.URL, "d1")
+	if err != nil {
+		log.Panic(err)
+	}
+	req, err := pipeline.NewRequest(ctx, http.MethodDelete, poller.URL(), pipeline.CallOrigin(endpoint))
+	if err != nil {
+		log.Panic(err)
+	}
+	resp, err := pl.Do(req)
+	if err != nil {
+		log.Panic(err)
+	}
+	resp.Body.Close()
+	fmt.Println(resp.StatusCode)
+	_, err = poller.PollUntilDone(ctx, nil)
+	fmt.Println(err)
+	// Output:
+	// 204
+	// lro: operation canceled
 }
 
 func ExampleOperationError() {

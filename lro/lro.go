@@ -98,7 +98,8 @@ type Options[T any] struct {
 	ResultMember string
 
 	// Result, if not nil, is what the result is decoded into. Fields that the JSON lacks
-	// keep their values.
+	// keep their values. *Result is set only if decoding succeeds, but what its pointers, maps
+	// and slices refer to may change even if it fails.
 	Result *T
 
 	// Decode decodes the result. The body of the response is in memory, and is only the
@@ -124,6 +125,13 @@ type Options[T any] struct {
 // If the status of resp is not 200, 201, 202 or 204, the error is a
 // [*pipeline.ResponseError]. If resp names a status URL that is not an http or https URL, or
 // is a 202 without any, the error is a [*ProtocolError].
+//
+// New also fails if it cannot read the body and needs it: as the result or, in a 202 whose only
+// status URL is its Location, to tell the protocol. The error is then that of reading, or a
+// *ProtocolError if the body is larger than Options.MaxBody. The operation may have started
+// nevertheless. So send a POST or PATCH with an Idempotency-Key, if the API knows that header,
+// and have [pipeline.BodyDownload] in the pipeline: [pipeline.Retry] then repeats a request
+// whose response was cut off.
 func New[T any](resp *http.Response, pl pipeline.Pipeline, opts *Options[T]) (*Poller[T], error) {
 	p := newPoller(pl, opts)
 	if err := p.op.begin(resp); err != nil {
@@ -140,7 +148,7 @@ func newPoller[T any](pl pipeline.Pipeline, opts *Options[T]) *Poller[T] {
 	p.op = operation{
 		record: record{
 			Name:   p.opts.Operation,
-			Type:   reflect.TypeFor[T]().String(),
+			Type:   typeName(reflect.TypeFor[T]()),
 			Final:  p.opts.FinalState,
 			Member: p.opts.ResultMember,
 		},
@@ -152,4 +160,22 @@ func newPoller[T any](pl pipeline.Pipeline, opts *Options[T]) *Poller[T] {
 		p.op.maxBody = DefaultMaxBody
 	}
 	return p
+}
+
+// typeName returns the name of a type with the paths of packages.
+func typeName(t reflect.Type) string {
+	if t.PkgPath() != "" {
+		return t.PkgPath() + "." + t.Name()
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return "*" + typeName(t.Elem())
+	case reflect.Slice:
+		return "[]" + typeName(t.Elem())
+	case reflect.Array:
+		return fmt.Sprintf("[%d]%s", t.Len(), typeName(t.Elem()))
+	case reflect.Map:
+		return fmt.Sprintf("map[%s]%s", typeName(t.Key()), typeName(t.Elem()))
+	}
+	return t.String()
 }

@@ -63,7 +63,7 @@ func (op *operation) begin(resp *http.Response) error {
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
 	}
-	original, err := resolve(first.URL, first.URL.String())
+	original, err := resolve(nil, first.URL.String())
 	if err != nil {
 		return fmt.Errorf("lro: the URL of the original request: %w", err)
 	}
@@ -72,11 +72,15 @@ func (op *operation) begin(resp *http.Response) error {
 	if err := op.detect(resp, body); err != nil {
 		return err
 	}
-	if readErr != nil && op.last.State == Succeeded { // the body is the result
-		if op.Protocol != protocolBody {
+	if readErr != nil {
+		switch {
+		case op.Protocol == protocolBody: // the URL has the state
+			op.last.State = InProgress
+		case op.last.State == Succeeded: // the body is the result
+			return readErr
+		case op.Protocol == protocolLocation && resp.StatusCode == http.StatusAccepted: // the body has the protocol
 			return readErr
 		}
-		op.last.State = InProgress
 	}
 	op.obey(resp)
 	op.log(resp.Request.Context(), slog.LevelInfo, "operation started",
@@ -100,7 +104,13 @@ func (op *operation) poll(ctx context.Context) (Status, error) {
 }
 
 // shown returns the URL of the next poll without secrets.
-func (op *operation) shown() string { return redact.String(op.PollURL, redact.URL) }
+func (op *operation) shown() string {
+	u, err := url.Parse(op.PollURL)
+	if err != nil {
+		return redact.String(op.PollURL, redact.URL)
+	}
+	return op.pl.RedactURL(u)
+}
 
 // ask sends a request for the status and sets it.
 func (op *operation) ask(ctx context.Context) error {
@@ -108,7 +118,6 @@ func (op *operation) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	op.obey(resp)
 	status, err := op.read(resp, body)
 	if err != nil {
 		return err
@@ -129,7 +138,7 @@ func (op *operation) set(status Status, body []byte) {
 	op.last, op.body = status, body
 }
 
-// obey notes when the service wants the next poll.
+// obey notes when the service wants the next request.
 func (op *operation) obey(resp *http.Response) {
 	op.NotBefore = time.Time{}
 	if wait, ok := retryafter.Of(resp.Header); ok {
@@ -163,6 +172,7 @@ func (op *operation) get(ctx context.Context, purpose, target string) (*http.Res
 	if resp.Header == nil {
 		resp.Header = http.Header{}
 	}
+	op.obey(resp)
 	body, err := op.load(resp)
 	if err != nil && resp.StatusCode/100 == 2 {
 		return nil, nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/a0b132ce/retryablehttp/pipeline"
 )
@@ -36,15 +37,39 @@ func (p *Poller[T]) Done() bool { return p.op.last.State != InProgress }
 // that cannot be understood, or an error of the pipeline.
 func (p *Poller[T]) Poll(ctx context.Context) (Status, error) { return p.op.poll(ctx) }
 
+// URL returns the status URL: the one that is polled. It is "" if there is none, because the
+// operation ended with its initial response, or because the resource itself is polled. Its
+// query may hold a secret. User information is removed.
+//
+// If the service cancels an operation by a DELETE of that URL, send that through the pipeline.
+// The endpoint is the *url.URL of the service: credentials are sent only to its origin.
+//
+//	req, err := pipeline.NewRequest(ctx, http.MethodDelete, poller.URL(), pipeline.CallOrigin(endpoint))
+//	// …
+//	resp, err := pl.Do(req)
+//	// … check the status, close the body, and go on polling
+func (p *Poller[T]) URL() string {
+	if p.op.Protocol == protocolBody {
+		return ""
+	}
+	return p.op.PollURL
+}
+
 // Result returns the result of an operation that has succeeded. If it is not in the last
-// response, Result sends a request for it.
+// response, Result sends a request for it, once and at once.
 //
 // The error is ErrNotDone if the operation is in progress, an [*OperationError] if it has
-// failed or was canceled, a [*pipeline.ResponseError] if the request for the result failed,
-// or an error of the pipeline or of decoding. Calling Result again returns the same result or
-// the same error without a request, unless the request may succeed next time: after an
-// error of the pipeline or of decoding, and the statuses 401, 408, 429 and 5xx except 501.
+// failed or was canceled, a [*pipeline.ResponseError] if the status of the response to the
+// request for the result is not 200, 201 or 204, or an error of the pipeline or of decoding.
+// Calling Result again returns the same result or the same error without a request, unless the
+// request may succeed next time: after an error of the pipeline or of decoding, and the
+// statuses 202, 401, 408, 429 and 5xx except 501.
 func (p *Poller[T]) Result(ctx context.Context) (T, error) {
+	return p.finish(ctx, WaitOptions{MaxFailures: 1})
+}
+
+// finish returns the result. It repeats the request for it as the options say.
+func (p *Poller[T]) finish(ctx context.Context, options WaitOptions) (T, error) {
 	var zero T
 	switch {
 	case !p.Done():
@@ -64,20 +89,24 @@ func (p *Poller[T]) Result(ctx context.Context) (T, error) {
 	if target == "" {
 		body = p.op.resultIn()
 	} else {
-		resp, body, err = p.op.get(ctx, "getting the result", target)
-		if err == nil && !success(resp) {
-			err = fmt.Errorf("lro: getting the result: %w", pipeline.NewResponseError(resp))
-			if !unrelated(resp.StatusCode) {
-				p.finished, p.err = true, err
+		p.op.NotBefore = time.Time{} // of the last status response
+		err := p.op.repeat(ctx, options, func() (done bool, err error) {
+			resp, body, err = p.op.get(ctx, "getting the result", target)
+			if err == nil && (!success(resp) || resp.StatusCode == http.StatusAccepted) {
+				err = fmt.Errorf("lro: getting the result: %w", pipeline.NewResponseError(resp))
+				if !unrelated(resp.StatusCode) {
+					p.finished, p.err = true, err
+				}
 			}
-		}
+			return true, err
+		})
 		if err != nil {
 			return zero, err
 		}
 	}
-	result := p.opts.Result
-	if result == nil {
-		result = new(T)
+	result := new(T)
+	if p.opts.Result != nil {
+		*result = *p.opts.Result
 	}
 	if len(body) > 0 {
 		decode := p.opts.Decode
@@ -87,6 +116,9 @@ func (p *Poller[T]) Result(ctx context.Context) (T, error) {
 		if err := decode(withBody(resp, body), result); err != nil {
 			return zero, fmt.Errorf("lro: decoding the result: %w", err)
 		}
+	}
+	if p.opts.Result != nil {
+		*p.opts.Result = *result
 	}
 	p.finished, p.result = true, *result
 	return p.result, nil

@@ -46,6 +46,18 @@ func TestO16PresetResult(t *testing.T) {
 			assert.Equal(t, name != "empty", got.Size == 3)
 		})
 	}
+	t.Run("is unchanged if decoding fails", func(t *testing.T) {
+		preset := widget{Size: 1, Name: "kept"}
+		s := serve(t, answer(202, "", "Azure-AsyncOperation", status), answer(200, `{"status":"Succeeded"}`),
+			answer(200, `{"size":2,"name":5}`), answer(200, `{"size":3}`))
+		p := begin(t, s, "PUT", &lro.Options[widget]{Result: &preset})
+		_, err := p.PollUntilDone(t.Context(), quick)
+		require.ErrorContains(t, err, "lro: decoding the result: ")
+		assert.Equal(t, widget{Size: 1, Name: "kept"}, preset)
+		_, err = p.Result(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, widget{Size: 3, Name: "kept"}, preset)
+	})
 }
 
 func TestResultMember(t *testing.T) {
@@ -68,6 +80,7 @@ func TestResultIsRetried(t *testing.T) {
 		"cut body":        cut(200, `{"size"`),
 		"not JSON":        answer(200, "<html>"),
 		"wrong type":      answer(200, `{"name":"x","size":"3"}`),
+		"202":             answer(202, sized(9)),
 		"401":             answer(401, ""),
 		"429":             answer(429, ""),
 		"503":             answer(503, ""),
@@ -75,7 +88,9 @@ func TestResultIsRetried(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, answer(202, "", "Azure-AsyncOperation", status), answer(200, `{"status":"Succeeded"}`), bad, answer(200, sized(3)))
 			p := begin(t, s, "PUT", nil)
-			_, err := p.PollUntilDone(t.Context(), quick)
+			_, err := p.Poll(t.Context())
+			require.NoError(t, err)
+			_, err = p.Result(t.Context())
 			require.Error(t, err)
 			assert.True(t, p.Done())
 			assert.Contains(t, err.Error(), "lro: ")
@@ -105,6 +120,42 @@ func TestResultIsRetried(t *testing.T) {
 		}
 		assert.Equal(t, []string{loc}, s.took())
 	})
+}
+
+func TestURL(t *testing.T) {
+	done := answer(200, `{"status":"Succeeded"}`)
+	for _, c := range []struct {
+		name, method string
+		first        step
+		want         string
+	}{
+		{"Operation-Location", "PUT", answer(202, "", "Operation-Location", "https://u:hush@svc.example/st?a=b"), status + "?a=b"},
+		{"operations", "POST", answer(202, `{"state":"running"}`, "Location", "/loc"), loc},
+		{"Location", "DELETE", answer(202, "", "Location", "/loc"), loc},
+		{"the resource is polled", "PUT", answer(202, ""), ""},
+		{"ended", "POST", answer(200, ""), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := serve(t, c.first, done)
+			p := begin(t, s, c.method, nil)
+			assert.Equal(t, c.want, p.URL())
+			if p.Done() {
+				return
+			}
+			token, err := p.ResumeToken()
+			require.NoError(t, err)
+			p, err = lro.Resume[widget](token, home, s.pipeline(), nil)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, p.URL())
+		})
+	}
+	t.Run("of the next poll", func(t *testing.T) {
+		p := begin(t, serve(t, answer(202, "", "Location", loc), answer(202, "", "Location", "/next")), "POST", nil)
+		_, err := p.Poll(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, home+"/next", p.URL())
+	})
+	assert.Empty(t, new(lro.Poller[widget]).URL())
 }
 
 func TestDecode(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/a0b132ce/retryablehttp/internal/redact"
@@ -63,8 +62,15 @@ func stateOf(word string) State {
 	return InProgress
 }
 
-// operationsWords are the states of the operations protocol.
-var operationsWords = []string{"pending", "running", "succeeded", "failed", "canceled"}
+// operationsWord reports whether a word is a state of the operations protocol. Words are
+// compared without regard to case.
+func operationsWord(word string) bool {
+	switch strings.ToLower(word) {
+	case "pending", "running", "succeeded", "failed", "canceled":
+		return true
+	}
+	return false
+}
 
 // success reports whether a status is one that the responses of an operation have.
 func success(resp *http.Response) bool {
@@ -95,7 +101,7 @@ func (op *operation) detect(resp *http.Response, body []byte) error {
 	case op.LocationURL != "":
 		op.Protocol, op.PollURL = protocolLocation, op.LocationURL
 		state, _ := textMember(body, "state")
-		if resp.StatusCode == http.StatusAccepted && slices.Contains(operationsWords, state) {
+		if resp.StatusCode == http.StatusAccepted && operationsWord(state) {
 			op.Protocol, word = protocolOperations, ""
 		}
 	case op.Method == http.MethodPut || op.Method == http.MethodPatch:
@@ -124,7 +130,7 @@ func (op *operation) read(resp *http.Response, body []byte) (Status, error) {
 	code := resp.StatusCode
 	switch {
 	case success(resp), op.Protocol == protocolLocation && code/100 == 2:
-	case op.Protocol == protocolLocation && !unrelated(code):
+	case op.Protocol == protocolLocation && code >= 400 && !unrelated(code):
 		return Status{State: Failed, Response: resp}, nil
 	default:
 		return Status{}, fmt.Errorf("lro: polling: %w", pipeline.NewResponseError(resp))
@@ -146,7 +152,7 @@ func (op *operation) read(resp *http.Response, body []byte) (Status, error) {
 		}
 	case protocolOperations:
 		status.Progress = progress(body)
-		if err == nil && !slices.Contains(operationsWords, word) {
+		if err == nil && !operationsWord(word) {
 			err = fmt.Errorf("the state is %q", oneLine(word))
 		}
 	default:
@@ -239,14 +245,18 @@ func (op *operation) failure() *OperationError {
 var errNotURL = errors.New("not an http or https URL")
 
 // resolve returns the absolute URL that ref means in a response to a request to base (RFC
-// 3986 §5), without user information.
+// 3986 §5), without user information. If base is nil, ref must be absolute and keeps its dot
+// segments.
 func resolve(base *url.URL, ref string) (string, error) {
 	if strings.Contains(ref, " ") { // which url.Parse accepts, but not control characters
 		return "", errNotURL
 	}
-	u, err := base.Parse(ref)
+	u, err := url.Parse(ref)
 	if err != nil {
 		return "", redact.ParseError(err)
+	}
+	if base != nil {
+		u = base.ResolveReference(u)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return "", errNotURL

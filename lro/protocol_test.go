@@ -343,6 +343,27 @@ func TestB10RelativeURLs(t *testing.T) {
 	})
 }
 
+// Servers differ in what they make of dot segments.
+func TestOriginalURLIsKept(t *testing.T) {
+	for _, path := range []string{"", "/", "/a/./b", "/a/../b", "/%2e%2e/c", "/a%2Fb/", "//a//b", "/a?", "/a?x=1;y=2&z=+", "/a..;/b"} {
+		for _, resumed := range []bool{false, true} {
+			s := serve(t, answer(202, "", "Operation-Location", "/st"), answer(200, `{"status":"Succeeded"}`), answer(200, sized(1)))
+			pl := s.pipeline()
+			p, err := lro.New[widget](initial(t, pl, "PUT", home+path), pl, nil)
+			require.NoError(t, err)
+			if resumed {
+				token, err := p.ResumeToken()
+				require.NoError(t, err)
+				p, err = lro.Resume[widget](token, home, pl, nil)
+				require.NoError(t, err)
+			}
+			_, err = p.PollUntilDone(t.Context(), quick)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"PUT " + home + path, status, home + path}, s.took())
+		}
+	}
+}
+
 // TestResultURL tests where the result is requested. "" means nowhere.
 func TestResultURL(t *testing.T) {
 	const res = home + "/res"
@@ -474,7 +495,7 @@ func TestOperationsProtocol(t *testing.T) {
 		assert.Equal(t, 3, got.Size)
 	})
 	t.Run("states that are missing or unknown end nothing", func(t *testing.T) {
-		for _, body := range []string{`{}`, `{"state":""}`, `{"state":"paused"}`, `{"state":"Succeeded"}`, `{"state":1}`, `[]`, `null`, ``, `{`} {
+		for _, body := range []string{`{}`, `{"state":""}`, `{"state":"paused"}`, `{"state":"completed"}`, `{"state":1}`, `[]`, `null`, ``, `{`} {
 			s := serve(t, accepted, answer(200, body), answer(200, `{"state":"succeeded"}`))
 			p := begin(t, s, "POST", nil)
 			_, err := p.Poll(t.Context())
@@ -527,12 +548,19 @@ func TestOperationsProtocol(t *testing.T) {
 	})
 	t.Run("only a 202 with one of the five words begins it", func(t *testing.T) {
 		for _, first := range []step{
-			answer(201, `{"state":"pending"}`, "Location", url), answer(202, `{"state":"Pending"}`, "Location", url),
+			answer(201, `{"state":"pending"}`, "Location", url), answer(202, `{"state":"accepted"}`, "Location", url),
 			answer(202, `{"state":["pending"]}`, "Location", url), answer(202, `"pending"`, "Location", url),
 		} {
 			got, err := begin(t, serve(t, first, answer(200, sized(3))), "POST", nil).PollUntilDone(t.Context(), quick)
 			require.NoError(t, err)
 			assert.Equal(t, 3, got.Size, "by the Location protocol")
+		}
+	})
+	t.Run("words in any case", func(t *testing.T) {
+		for _, first := range []string{"Pending", "RUNNING", "Succeeded"} {
+			s := serve(t, answer(202, `{"state":"`+first+`"}`, "Location", url), answer(200, `{"state":"Running"}`), answer(200, `{"state":"FAILED","problem":{"title":"Disk full"}}`))
+			_, err := begin(t, s, "POST", nil).PollUntilDone(t.Context(), quick)
+			assert.EqualError(t, err, "lro: operation failed: Disk full")
 		}
 	})
 	t.Run("progress that is not a percentage", func(t *testing.T) {
@@ -579,6 +607,14 @@ func (e endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// untilDone is a body that blocks until a context ends.
+type untilDone struct{ ctx context.Context }
+
+func (u untilDone) Read([]byte) (int, error) {
+	<-u.ctx.Done()
+	return 0, u.ctx.Err()
+}
+
 func TestBodyLimit(t *testing.T) {
 	huge := func(code int, read *int64, header ...string) step {
 		return func(r *http.Request) (*http.Response, error) {
@@ -618,20 +654,53 @@ func TestBodyLimit(t *testing.T) {
 		assert.Equal(t, "lro: operation failed: 409 Conflict", err.Error())
 	})
 	t.Run("of an initial response with a status URL does not matter", func(t *testing.T) {
-		var read int64
-		s := serve(t, huge(202, &read, "Location", loc), answer(200, sized(1)))
+		for _, method := range []string{"POST", "PUT"} {
+			for name, first := range map[string]func(header ...string) step{
+				"huge": func(header ...string) step { return huge(202, new(int64), header...) },
+				"cut":  func(header ...string) step { return cut(202, `{"sta`, header...) },
+			} {
+				s := serve(t, first("Operation-Location", status, "Location", loc), answer(200, `{"status":"Failed","error":{"code":"Bad"}}`))
+				_, err := begin(t, s, method, nil).PollUntilDone(t.Context(), quick)
+				assert.Equal(t, "Bad", codeOf(t, err), name)
+			}
+		}
+		s := serve(t, cut(201, "{", "Location", loc), answer(200, sized(1)))
 		_, err := begin(t, s, "POST", nil).PollUntilDone(t.Context(), quick)
-		assert.NoError(t, err)
+		assert.NoError(t, err, "the protocol does not depend on the body of a 201")
 	})
-	t.Run("of an initial response that is the result", func(t *testing.T) {
-		var read int64
-		pl := serve(t, huge(200, &read)).pipeline()
-		_, err := lro.New[widget](initial(t, pl, "POST", orig), pl, nil)
-		var large *lro.ProtocolError
-		assert.ErrorAs(t, err, &large)
-		pl = serve(t, cut(200, "{")).pipeline()
-		_, err = lro.New[widget](initial(t, pl, "POST", orig), pl, nil)
-		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	t.Run("of an initial response that is the result or has the protocol", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			code   int
+			header []string
+		}{
+			"result":   {200, nil},
+			"protocol": {202, []string{"Location", loc}},
+		} {
+			pl := serve(t, huge(c.code, new(int64), c.header...)).pipeline()
+			_, err := lro.New[widget](initial(t, pl, "POST", orig), pl, nil)
+			var large *lro.ProtocolError
+			assert.ErrorAs(t, err, &large, name)
+			pl = serve(t, cut(c.code, `{"sta`, c.header...)).pipeline()
+			p, err := lro.New[widget](initial(t, pl, "POST", orig), pl, nil)
+			assert.ErrorIs(t, err, io.ErrUnexpectedEOF, name)
+			assert.Nil(t, p)
+		}
+	})
+	t.Run("that is read after the context has ended", func(t *testing.T) {
+		hanging := func(r *http.Request) (*http.Response, error) {
+			resp, err := answer(202, "", "Location", loc)(r)
+			resp.Body = io.NopCloser(untilDone{r.Context()})
+			return resp, err
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		pl := serve(t, hanging).pipeline()
+		req, err := pipeline.NewRequest(ctx, "POST", orig)
+		require.NoError(t, err)
+		resp, err := pl.Do(req)
+		require.NoError(t, err)
+		cancel()
+		_, err = lro.New[widget](resp, pl, nil)
+		assert.ErrorIs(t, err, context.Canceled)
 	})
 	t.Run("is the size that is still allowed", func(t *testing.T) {
 		for limit, ok := range map[int64]bool{11: true, 10: false, 1<<63 - 1: true} {

@@ -60,7 +60,8 @@ const (
 
 // ResumeToken returns a text from which [Resume] makes a Poller for the same operation, in
 // this or another process. It has only letters, digits, '.', '-' and '_', and at most 16 KiB.
-// The error is ErrDone if the operation has ended.
+// The error is ErrDone if the operation has ended. It is another one if the URLs of the
+// operation are so long that the token would have more than 16 KiB.
 //
 // The token has the URLs of the operation, with their queries but without user information,
 // and when the service wants the next poll. It has no header. Because some services put
@@ -95,7 +96,8 @@ func checksum(text string) string {
 // started at its origin, and the credentials of pl are sent only there. User information in
 // it is sent as that of the original URL was.
 //
-// The T and Options.Operation must be those of the Poller that the token is from. The error
+// The T, by its name and the path of its package, and Options.Operation must be those of the
+// Poller that the token is from. The error
 // is a [*TokenError] if the token is refused.
 func Resume[T any](token, endpoint string, pl pipeline.Pipeline, opts *Options[T]) (*Poller[T], error) {
 	home, err := pipeline.NewRequest(context.Background(), http.MethodGet, endpoint)
@@ -168,7 +170,7 @@ func (r *record) check(wants record, endpoint *url.URL) (*url.URL, error) {
 	}
 	for _, u := range urls {
 		var err error
-		if *u, err = resolve(new(url.URL), *u); err != nil {
+		if *u, err = resolve(nil, *u); err != nil {
 			return nil, malformed("it has a URL that is not one")
 		}
 	}

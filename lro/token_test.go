@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	rand1 "math/rand"
+	rand2 "math/rand/v2"
 	"net/http"
 	"strings"
 	"testing"
@@ -129,6 +131,35 @@ func TestResumeKeepsRetryAfter(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []time.Duration{60 * time.Second}, s.gaps())
 	})
+}
+
+func TestTypesOfOnePackageNameDiffer(t *testing.T) {
+	t.Run("named", differ[rand1.Rand, rand2.Rand])
+	t.Run("pointer", differ[*rand1.Rand, *rand2.Rand])
+	t.Run("slice", differ[[]rand1.Rand, []rand2.Rand])
+	t.Run("array", differ[[3]rand1.Rand, [3]rand2.Rand])
+	t.Run("length of an array", differ[[3]rand1.Rand, [4]rand1.Rand])
+	t.Run("element of a map", differ[map[string]rand1.Rand, map[string]rand2.Rand])
+	t.Run("key of a map", differ[map[rand1.Source]int, map[rand2.Source]int])
+	t.Run("argument", differ[generic[rand1.Rand], generic[rand2.Rand]])
+	t.Run("pointer and not", differ[rand1.Rand, *rand1.Rand])
+}
+
+type generic[T any] struct{ Value T }
+
+// differ tests that a token for the type A is for no other.
+func differ[A, B any](t *testing.T) {
+	pl := serve(t, answer(202, "", "Location", loc)).pipeline()
+	p, err := lro.New[A](initial(t, pl, "POST", orig), pl, nil)
+	require.NoError(t, err)
+	token, err := p.ResumeToken()
+	require.NoError(t, err)
+	_, err = lro.Resume[A](token, home, pl, nil)
+	require.NoError(t, err)
+	_, err = lro.Resume[B](token, home, pl, nil)
+	var refused *lro.TokenError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, lro.TokenType, refused.Reason)
 }
 
 func TestTokenHoldsNoCredentials(t *testing.T) {

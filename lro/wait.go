@@ -30,8 +30,9 @@ type WaitOptions struct {
 	// MaxFailures is how many polls in a row may fail until the wait ends with the error of
 	// the last one, although the failure may pass: by a transport error that is not permanent,
 	// or with the status 408, 429 or 5xx except 501. The pipeline's Retry policy has then made
-	// its tries for each of these polls. 0 means 5, and a negative value means no limit. Any other
-	// failure ends the wait at once.
+	// its attempts for each of these polls. 0 means 5, and a negative value means no limit. Any other
+	// failure ends the wait at once. Requests for the result are counted anew; for them the
+	// status 202 is such a failure too.
 	MaxFailures int
 }
 
@@ -76,7 +77,9 @@ func (p *pace) interval() time.Duration {
 
 // PollUntilDone polls until the operation has ended, and returns its result as Result does.
 // It waits before each poll as WaitOptions describes; only the first one is made at once,
-// unless the service has asked for a delay. Nil options mean Options.Wait.
+// unless the service has asked for a delay. If the result is elsewhere and the request for it
+// fails in a way that may pass, PollUntilDone waits and repeats it as it does polls. Nil options
+// mean Options.Wait.
 //
 // If ctx ends, the error matches ctx.Err(). If the service asks for a delay that passes the
 // deadline of ctx, PollUntilDone does not wait for that, and returns an error that matches
@@ -92,7 +95,7 @@ func (p *Poller[T]) PollUntilDone(ctx context.Context, options *WaitOptions) (T,
 			return zero, err
 		}
 	}
-	return p.Result(ctx)
+	return p.finish(ctx, *options)
 }
 
 // States returns the statuses of the operation, one for each poll that succeeds, until the
@@ -106,30 +109,49 @@ func (p *Poller[T]) States(ctx context.Context) iter.Seq2[Status, error] {
 
 func (op *operation) states(ctx context.Context, options WaitOptions) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
-		pace, err := options.pace()
-		if err != nil || op.last.State != InProgress {
+		if _, err := options.pace(); err != nil || op.last.State != InProgress {
 			yield(op.last, err)
 			return
 		}
-		failures := 0
-		for interval := time.Duration(0); ; interval = pace.interval() {
-			if err := op.pause(ctx, interval); err != nil {
-				yield(op.last, err)
-				return
-			}
-			status, err := op.poll(ctx)
-			if err == nil {
-				failures = 0
-				if !yield(status, nil) || status.State != InProgress {
-					return
+		err := op.pause(ctx, 0)
+		if err == nil {
+			err = op.repeat(ctx, options, func() (done bool, err error) {
+				status, err := op.poll(ctx)
+				if err != nil {
+					return false, err
 				}
-				continue
-			}
+				return !yield(status, nil) || status.State != InProgress, nil
+			})
+		}
+		if err != nil {
+			yield(op.last, err)
+		}
+	}
+}
+
+// repeat calls step, with pauses between the calls, until it is done or there is an error that
+// ends the wait.
+func (op *operation) repeat(ctx context.Context, options WaitOptions, step func() (done bool, err error)) error {
+	pace, err := options.pace()
+	if err != nil {
+		return err
+	}
+	failures := 0
+	for {
+		done, err := step()
+		switch {
+		case err == nil && done:
+			return nil
+		case err == nil:
+			failures = 0
+		default:
 			failures++
 			if ctx.Err() != nil || !transient(err) || options.exhausted(failures) {
-				yield(status, ended(ctx, err))
-				return
+				return ended(ctx, err)
 			}
+		}
+		if err := op.pause(ctx, pace.interval()); err != nil {
+			return err
 		}
 	}
 }

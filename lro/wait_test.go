@@ -263,6 +263,71 @@ func TestTransientFailures(t *testing.T) {
 	}
 }
 
+// The request for the result is repeated as polls are.
+func TestTransientFailuresOfTheResult(t *testing.T) {
+	begun := func(bad ...step) []step {
+		steps := []step{answer(202, "", "Operation-Location", status, "Location", loc), failure(errBroken),
+			answer(200, `{"status":"Succeeded"}`, "Retry-After", "50")}
+		return append(append(steps, bad...), answer(200, sized(4)))
+	}
+	for name, bad := range map[string]step{
+		"transport error": failure(errBroken), "cut body": cut(200, `{"size"`), "202": answer(202, sized(9)), "408": answer(408, ""),
+		"429": answer(429, ""), "500": answer(500, ""), "503": answer(503, ""),
+	} {
+		bubble(t, name, func(t *testing.T) {
+			s := serve(t, begun(bad, bad)...)
+			p := begin(t, s, "POST", nil)
+			got, err := p.PollUntilDone(t.Context(), &lro.WaitOptions{Interval: time.Second, MaxFailures: 3})
+			require.NoError(t, err)
+			assert.Equal(t, 4, got.Size)
+			assert.Equal(t, []time.Duration{0, time.Second, 0, time.Second, time.Second}, s.gaps(), "without the Retry-After of the status")
+			assert.Equal(t, []string{status, status, loc, loc, loc}, s.took())
+		})
+		bubble(t, name+", too often", func(t *testing.T) {
+			s := serve(t, begun(bad, bad, bad)...)
+			p := begin(t, s, "POST", nil)
+			_, err := p.PollUntilDone(t.Context(), &lro.WaitOptions{MaxFailures: 3})
+			require.Error(t, err)
+			assert.Len(t, s.took(), 5)
+			assert.True(t, p.Done())
+			got, err := p.PollUntilDone(t.Context(), nil)
+			require.NoError(t, err)
+			assert.Equal(t, 4, got.Size)
+		})
+	}
+	bubble(t, "Retry-After is obeyed", func(t *testing.T) {
+		for _, code := range []int{202, 503} {
+			s := serve(t, begun(answer(code, "", "Retry-After", "90"))...)
+			_, err := begin(t, s, "POST", nil).PollUntilDone(t.Context(), quick)
+			require.NoError(t, err)
+			assert.Equal(t, []time.Duration{0, ms, 0, 90 * time.Second}, s.gaps())
+		}
+	})
+	bubble(t, "the context ends the wait", func(t *testing.T) {
+		s := serve(t, begun(answer(503, "", "Retry-After", "90"))...)
+		p := begin(t, s, "POST", nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		start := time.Now()
+		_, err := p.PollUntilDone(ctx, quick)
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, time.Minute, time.Since(start))
+		_, err = p.PollUntilDone(t.Context(), quick)
+		require.NoError(t, err)
+	})
+	for name, bad := range map[string]step{
+		"400": answer(400, ""), "401": answer(401, ""), "404": answer(404, ""), "501": answer(501, ""), "304": answer(304, ""),
+		"not JSON": answer(200, "<html>"), "permanent error": failure(permanent{errBroken}),
+	} {
+		bubble(t, "at once: "+name, func(t *testing.T) {
+			s := serve(t, begun(bad)...)
+			_, err := begin(t, s, "POST", nil).PollUntilDone(t.Context(), &lro.WaitOptions{Interval: time.Second, MaxFailures: -1})
+			require.Error(t, err)
+			assert.Equal(t, []string{status, status, loc}, s.took())
+		})
+	}
+}
+
 type permanent struct{ error }
 
 func (permanent) Permanent() bool { return true }

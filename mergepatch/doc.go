@@ -29,6 +29,9 @@
 // If omitzero is forgotten, an absent Field is an error of json.Marshal that wraps
 // [ErrAbsent]. It is not sent as null, because that would remove the member.
 //
+// There is no marker that makes an ordinary pointer, map or slice null: encoding/json could
+// not write it without code for each type.
+//
 // A patch without a struct is a map[string]mergepatch.Field[any].
 //
 // # Nested objects
@@ -71,6 +74,9 @@
 //
 //   - A *Field is not for patches: encoding/json turns null into a nil pointer, as if the
 //     member were missing. An embedded Field makes the whole struct be encoded as the Field.
+//   - Without a Field, null is not seen: encoding/json reads null for a plain nested struct
+//     as if the member were missing, and {"a":null} for a Field[map[string]int] as {"a":0}.
+//     A server that must see it uses a Field of the struct, a map of Fields, or [Apply].
 //   - The string option of a json tag has no effect on a Field. With omitempty instead of
 //     omitzero, an absent Field is an error. Elements of maps and slices have no omitzero,
 //     so an absent Field in one is an error too.

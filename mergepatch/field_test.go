@@ -323,6 +323,20 @@ func TestLimits(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, `{"a":1}`, string(text))
 	})
+	t.Run("null is not seen without a Field", func(t *testing.T) {
+		var plain struct {
+			Owner  ownerPatch                       `json:"owner,omitzero"`
+			Counts mergepatch.Field[map[string]int] `json:"counts,omitzero"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(`{"owner":null,"counts":{"a":null}}`), &plain))
+		assert.Zero(t, plain.Owner)
+		assert.Equal(t, mergepatch.Of(map[string]int{"a": 0}), plain.Counts)
+		var fields struct {
+			Counts mergepatch.Field[map[string]mergepatch.Field[int]] `json:"counts,omitzero"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(`{"counts":{"a":null}}`), &fields))
+		assert.Equal(t, mergepatch.Of(map[string]mergepatch.Field[int]{"a": mergepatch.Null[int]()}), fields.Counts)
+	})
 	t.Run("DisallowUnknownFields does not reach the value", func(t *testing.T) {
 		decoder := json.NewDecoder(strings.NewReader(`{"owner":{"unknown":1}}`))
 		decoder.DisallowUnknownFields()

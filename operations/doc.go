@@ -16,14 +16,23 @@
 //		Location:   func(id string) string { return "/reports/" + id },
 //		RetryAfter: time.Second,
 //		Begin: func(r *http.Request, op operations.Operation[Report]) error {
-//			select {
-//			case queue <- op.ID:
-//				return nil
-//			default:
-//				return problem.New(http.StatusServiceUnavailable, "the queue is full")
-//			}
+//			queue <- op.ID
+//			return nil
 //		},
 //	}))
+//
+// An error of Begin does not refuse the request: the client gets 202 and the URL of an
+// operation that has failed, and so does every retry with the same key. If the queue can be
+// full, respond with 503 before SubmitHandler is called, so that the client submits again:
+//
+//	func(w http.ResponseWriter, r *http.Request) {
+//		if len(queue) == cap(queue) {
+//			w.Header().Set("Retry-After", "5")
+//			problem.Write(w, 503, problem.New(503, "the queue is full"))
+//			return
+//		}
+//		submit.ServeHTTP(w, r)
+//	}
 //
 // A client that sends an Idempotency-Key can repeat the POST if it has not seen the
 // response: it gets the same operation, and the work begins once. A program that creates
@@ -33,18 +42,26 @@
 //
 // A worker changes its operation with [Update] and [SetProgress]:
 //
-//	_, err := operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateRunning})
-//	// … work …
-//	_, err = operations.Update(ctx, store, id, operations.Change[Report]{
-//		State:     operations.StateSucceeded,
-//		Result:    &report,
-//		ExpiresAt: time.Now().Add(24 * time.Hour),
-//	})
+//	for id := range queue {
+//		_, err := operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateRunning})
+//		if err != nil {
+//			log.Print(err) // ErrInvalidTransition: it has ended, for example it was canceled
+//			continue
+//		}
+//		// … work …
+//		_, err = operations.Update(ctx, store, id, operations.Change[Report]{
+//			State:     operations.StateSucceeded,
+//			Result:    &report,
+//			ExpiresAt: time.Now().Add(24 * time.Hour),
+//		})
+//		// …
+//	}
 //
-// An operation is pending or running until it has succeeded, failed or was canceled. Then it
-// does not change any more, and Update refuses another end with [ErrInvalidTransition]. So
-// of two workers with the same operation one wins, and a worker learns that a client has
-// canceled its operation.
+// An operation is pending or running until it has succeeded, failed or was canceled. Then
+// its state does not change any more, and Update refuses another end with
+// [ErrInvalidTransition]. So of two workers with the same operation one wins, and a worker
+// learns that a client has canceled its operation. StateRunning is no lock: Update returns
+// no error if the operation is running already.
 //
 // # Poll
 //
@@ -57,7 +74,10 @@
 //		MaxWait:     20 * time.Second,
 //		Authorize:   mayRead,
 //		Cancel: func(ctx context.Context, id string) error {
-//			_, err := operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateCanceled})
+//			_, err := operations.Update(ctx, store, id, operations.Change[Report]{
+//				State:     operations.StateCanceled,
+//				ExpiresAt: time.Now().Add(24 * time.Hour),
+//			})
 //			return err
 //		},
 //	}))
@@ -67,7 +87,8 @@
 //	{"id":"7f…","state":"failed","problem":{"code":"DISK","status":507,"title":"…"},"version":3}
 //
 // An ETag saves the body of a poll that brings nothing new. With PollConfig.MaxWait a client
-// can wait for a change within its request ("Prefer: wait=20").
+// can wait for a change within its request ("Prefer: wait=20"). Each change ends the wait,
+// so a worker that sets the progress often makes its clients poll often.
 //
 // PollHandler works with any [Store]; a [StoreFunc] is one. Whoever can guess an id can poll
 // it unless PollConfig.Authorize is set. The ids of SubmitHandler cannot be guessed.
@@ -75,15 +96,42 @@
 // # After a restart
 //
 // An operation that was pending or running when the program ended stays so. A program with a
-// store on disk must begin such operations again when it starts; Store.Operations of
-// boltstore lists them. The work may then be done twice, in part. A program with a
-// MemoryStore has forgotten them, and its clients get 404.
+// store on disk must begin such operations again when it starts. Store.Operations of
+// boltstore lists them:
+//
+//	// … start the workers, so that the queue does not stay full …
+//	for op, err := range store.Operations(ctx) {
+//		if err != nil {
+//			log.Print(err) // continue with the others
+//		} else if !op.State.Terminal() {
+//			queue <- op.ID
+//		}
+//	}
+//	// … start the server, so that Begin does not queue them too …
+//
+// The worker above does the work again from its beginning, also if the operation was
+// running. So the work must do no harm if it is done twice, in part. A program with a
+// MemoryStore has forgotten its operations, and clients get 404.
+//
+// # Shutdown
+//
+// http.Server.Shutdown waits for the clients that wait for a change. End the contexts of
+// their requests when it is called:
+//
+//	ctx, cancel := context.WithCancel(context.Background())
+//	server.BaseContext = func(net.Listener) context.Context { return ctx }
+//	server.RegisterOnShutdown(cancel)
+//
+// These clients then get 503 with Retry-After. So do those that submit, unless their
+// operation was stored already. The contexts of all other requests of the server end too.
 //
 // # Removal
 //
 // Set Change.ExpiresAt when an operation ends, and call Prune of the store from time to
 // time. From ExpiresAt on clients get 410 Gone, and after Prune 404. The Idempotency-Key is
-// known until then. Let ExpiresAt be later than the last retry of a client.
+// known until then. Let ExpiresAt be later than the last retry of a client. Repeat the
+// Update that has ended an operation to give it another ExpiresAt. An operation without one
+// is never removed.
 //
 // # What is not covered
 //

@@ -25,7 +25,8 @@ func worker(store *operations.MemoryStore[Count], queue <-chan job) {
 		ctx := context.Background()
 		change := operations.Change[Count]{State: operations.StateRunning}
 		if _, err := operations.Update(ctx, store, j.id, change); err != nil {
-			continue // it was canceled
+			log.Print(err) // ErrInvalidTransition: it was canceled
+			continue
 		}
 		if words := len(strings.Fields(j.text)); words > 0 {
 			change = operations.Change[Count]{State: operations.StateSucceeded, Result: &Count{words}}
@@ -94,6 +95,42 @@ func Example() {
 	// 202 {"id":"op1","state":"pending","location":"/counts/op1"}
 	// 202 {"id":"op1","state":"succeeded","location":"/counts/op1"}
 	// 200 {"id":"op1","state":"succeeded","result":{"words":3}
+}
+
+// A server whose queue is full refuses a submission before SubmitHandler stores it. So the
+// client can submit it again later, with the same key.
+func ExampleSubmitHandler() {
+	queue := make(chan string, 1)
+	submit := operations.SubmitHandler(operations.SubmitConfig[Count]{
+		Repository: new(operations.MemoryStore[Count]),
+		Begin: func(r *http.Request, op operations.Operation[Count]) error {
+			queue <- op.ID // waits if other requests have filled the queue meanwhile
+			return nil
+		},
+	})
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		if len(queue) == cap(queue) {
+			w.Header().Set("Retry-After", "5")
+			problem.Write(w, http.StatusServiceUnavailable, problem.New(http.StatusServiceUnavailable, "the queue is full"))
+			return
+		}
+		submit.ServeHTTP(w, r)
+	}
+	post := func(key string) {
+		r := httptest.NewRequest("POST", "/counts", strings.NewReader("one two three"))
+		r.Header.Set("Idempotency-Key", key)
+		w := httptest.NewRecorder()
+		handler(w, r)
+		fmt.Println(key, w.Code)
+	}
+	post("first")
+	post("second")
+	<-queue // a worker takes the first
+	post("second")
+	// Output:
+	// first 202
+	// second 503
+	// second 202
 }
 
 // Any function that finds an operation can be polled.

@@ -82,7 +82,8 @@ type Operation[T any] struct {
 	Problem *problem.Problem `json:"problem,omitempty"`
 
 	// Progress is how much of the work is done, from 0 to 100 percent. 0 also means that it
-	// is not known. See SetProgress.
+	// is not known. See SetProgress. Transition sets it to 100 when an operation succeeds
+	// whose progress is known.
 	Progress int `json:"progress,omitempty"`
 
 	// CreatedAt and UpdatedAt are set by a Repository. Zero means not known.
@@ -133,6 +134,9 @@ func Transition[T any](op Operation[T], change Change[T]) (Operation[T], error) 
 	switch change.State {
 	case StateSucceeded:
 		op.Result = change.Result
+		if op.Progress != 0 {
+			op.Progress = 100
+		}
 	case StateFailed:
 		op.Problem = change.Problem
 	}

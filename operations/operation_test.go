@@ -67,7 +67,7 @@ func TestTransitions(t *testing.T) {
 				wanted.State, wanted.Result, wanted.Problem, wanted.ExpiresAt = to, nil, nil, expires
 				switch to {
 				case operations.StateSucceeded:
-					wanted.Result = result
+					wanted.Result, wanted.Progress = result, 100
 				case operations.StateFailed:
 					wanted.Problem = p
 				}
@@ -84,6 +84,7 @@ func TestTransitionDetails(t *testing.T) {
 	op, err := operations.Transition(operation{ExpiresAt: time.Unix(1, 0)}, change{State: operations.StateSucceeded})
 	require.NoError(t, err)
 	assert.Nil(t, op.Result, "success without a result")
+	assert.Zero(t, op.Progress, "progress that is not known stays so")
 	assert.Equal(t, time.Unix(1, 0), op.ExpiresAt, "a zero ExpiresAt changes nothing")
 }
 

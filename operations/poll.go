@@ -41,8 +41,11 @@ type PollConfig[T any] struct {
 	PollAfter func(Operation[T]) time.Duration
 
 	// MaxWait is the longest time that a response is delayed if the client sends
-	// "Prefer: wait=N" (RFC 7240 §4.3). It must be shorter than the WriteTimeout of the
-	// server. 0 or less means that the preference is ignored.
+	// "Prefer: wait=N" (RFC 7240 §4.3). The wait ends at each change of the operation, also
+	// of its progress, and when it expires. MaxWait must be shorter than the WriteTimeout of
+	// the server. http.Server.Shutdown takes up to MaxWait unless the contexts of the
+	// requests end with it: see Shutdown in the package documentation. 0 or less means that
+	// the preference is ignored.
 	MaxWait time.Duration
 
 	// Authorize reports whether the sender of the request may know the operation. If not, the
@@ -67,8 +70,7 @@ type PollConfig[T any] struct {
 // Other responses are problems (RFC 9457): 400 for an id that CheckID refuses, 404, 409, 410
 // for an operation that has expired, 500 if the store fails, and 503 with Retry-After if
 // its error is context.DeadlineExceeded or ErrUnavailable or the request's context has
-// ended. Nothing is written if that context was canceled without a cause, as net/http does
-// when the client has gone. The text of an error is never written.
+// ended. The text of an error is never written.
 //
 // An operation without an ID gets the one that was asked for. An empty state is written as
 // pending, and an unknown one as it is.
@@ -133,7 +135,7 @@ func (h *pollHandler[T]) load(w http.ResponseWriter, r *http.Request, id string)
 	case !found:
 		h.notFound(w)
 	case op.expired(time.Now()):
-		h.problem(w, http.StatusGone, "the operation has expired")
+		h.gone(w)
 	default:
 		if op.ID == "" {
 			op.ID = id
@@ -194,13 +196,12 @@ func (h *pollHandler[T]) poll(w http.ResponseWriter, r *http.Request, id string)
 }
 
 // lookUntilChanged returns a view of the operation when it has ended or differs from what
-// the client knows, and otherwise after wait. The client knows the views that the
-// If-None-Match in known names. Without one, it knows the view at the beginning.
+// the client knows, and otherwise after wait or when it expires. The client knows the views
+// that the If-None-Match in known names. Without one, it knows the view at the beginning.
 func (h *pollHandler[T]) lookUntilChanged(
 	w http.ResponseWriter, r *http.Request, id, known string, wait time.Duration,
 ) (view[T], bool) {
-	over := time.NewTimer(wait)
-	defer over.Stop()
+	end := time.Now().Add(wait)
 	watch := func() (changed <-chan struct{}, stop func()) { return nil, func() {} }
 	var tick <-chan time.Time
 	if watcher, ok := h.Store.(Watcher); ok {
@@ -217,6 +218,11 @@ func (h *pollHandler[T]) lookUntilChanged(
 	if !ok || known != "" && !etagMatches(known, first.tag) {
 		return first, ok
 	}
+	if expires := first.op.ExpiresAt; !expires.IsZero() && expires.Before(end) {
+		end = expires
+	}
+	over := time.NewTimer(time.Until(end))
+	defer over.Stop()
 	current := first
 	for waiting := true; waiting && current.tag == first.tag && !current.op.State.Terminal(); {
 		select {
@@ -284,7 +290,9 @@ func preferredWait(header http.Header, limit time.Duration) time.Duration {
 	if limit <= 0 {
 		return 0
 	}
-	for preference := range strings.SplitSeq(strings.Join(header.Values("Prefer"), ","), ",") {
+	for list := strings.Join(header.Values("Prefer"), ","); list != ""; {
+		var preference string
+		preference, list = cutMember(list)
 		preference, _, _ = strings.Cut(preference, ";") // parameters
 		name, value, _ := strings.Cut(preference, "=")
 		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
@@ -300,6 +308,23 @@ func preferredWait(header http.Header, limit time.Duration) time.Duration {
 		return time.Duration(seconds) * time.Second
 	}
 	return 0
+}
+
+// cutMember returns the first member of a list and the members after it. A comma in a quoted
+// string (RFC 9110 §5.6.4) does not end a member.
+func cutMember(list string) (first, rest string) {
+	quoted := false
+	for i := 0; i < len(list); i++ {
+		switch {
+		case list[i] == '"':
+			quoted = !quoted
+		case quoted && list[i] == '\\':
+			i++ // the next byte is escaped
+		case !quoted && list[i] == ',':
+			return list[:i], list[i+1:]
+		}
+	}
+	return list, ""
 }
 
 // etagMatches reports whether list, the value of If-None-Match, is "*" or has tag. Weak tags

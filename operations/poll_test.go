@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -302,31 +303,35 @@ func TestPollETag(t *testing.T) {
 	})
 }
 
-func TestPollWritesNothingIfTheClientHasGone(t *testing.T) {
-	for name, test := range map[string]struct {
-		end    func(context.Context) (context.Context, context.CancelFunc)
-		status int // 0: nothing
-	}{
-		"the client has gone": {context.WithCancel, 0},
-		"the deadline of the request has passed": {func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, 0)
-		}, 503},
-		"the server is shutting down": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+// net/http sends 200 if a handler writes nothing.
+func TestAnEndedContextIsA503WhateverHasEndedIt(t *testing.T) {
+	for name, end := range map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"it was canceled":     context.WithCancel,
+		"its deadline passed": func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, 0) },
+		"it was canceled with a cause": func(ctx context.Context) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancelCause(ctx)
 			return ctx, func() { cancel(errors.New("shutdown")) }
-		}, 503},
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := test.end(t.Context())
-			cancel()
-			written := 0
-			h := operations.PollHandler(pollConfig{Store: new(memory), ErrorWriter: func(_ http.ResponseWriter, status int, _ problem.Problem) {
-				written = status
-			}})
-			w := serve(h, newRequest("GET", "/?id=op1", "").WithContext(ctx))
-			assert.Equal(t, test.status, written)
-			assert.Zero(t, w.Body.Len())
-		})
+		ctx, cancel := end(t.Context())
+		cancel()
+		for request, r := range map[string]*http.Request{
+			"poll": newRequest("GET", "/?id=op1", ""), "cancel": newRequest("DELETE", "/?id=op1", ""),
+			"submit": newRequest("POST", "/", "x"), "submit, body not read": httptest.NewRequest("POST", "/", iotest.ErrReader(errors.New("reset"))),
+		} {
+			t.Run(name+": "+request, func(t *testing.T) {
+				store := new(memory)
+				h := operations.PollHandler(pollConfig{Store: store, Cancel: func(context.Context, string) error { return nil }})
+				if r.Method == "POST" {
+					h = operations.SubmitHandler(submitConfig{Repository: store, Begin: new(begun).begin})
+				}
+				w := serve(h, r.WithContext(ctx))
+				requireProblem(t, w, 503, "service-unavailable")
+				assert.Equal(t, "5", w.Header().Get("Retry-After"))
+				assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+				assert.Empty(t, all(t, store))
+			})
+		}
 	}
 }
 

@@ -3,7 +3,9 @@ package operations
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"reflect"
 )
 
 var (
@@ -90,43 +92,63 @@ const maxUpdates = 16
 // Update applies change to the operation with this id, as [Transition] does, and stores it.
 // If the operation was changed by others meanwhile, Update starts over with the new version.
 //
-// An operation that has ended does not change any more. If it has ended with the same state
-// and an equal result or problem, Update returns it and no error, so that a worker can
-// repeat an Update whose outcome it does not know. Two values are equal if their JSON is.
-// Otherwise the error is ErrInvalidTransition: another worker has ended the operation.
+// A worker can repeat an Update, because it does not know the outcome or because the program
+// was restarted: there is no error if the operation is running already, or has ended with
+// the same state and an equal result or problem. Only ExpiresAt is stored then, if it is
+// another time. Two values are equal if their JSON is, whatever the order of its members.
+//
+// Any other Update of an operation that has ended returns ErrInvalidTransition: another
+// worker has ended it.
 //
 // The error is ErrNotFound if there is no such operation, one of Transition, one of repo, or
 // ErrConflict after 16 attempts.
 func Update[T any](ctx context.Context, repo Repository[T], id string, change Change[T]) (Operation[T], error) {
 	return modify(ctx, repo, id, func(op Operation[T]) (Operation[T], bool, error) {
 		if isRepeat(op, change) {
-			return op, false, nil
+			changed := !change.ExpiresAt.IsZero() && !change.ExpiresAt.Equal(op.ExpiresAt)
+			if changed {
+				op.ExpiresAt = change.ExpiresAt
+			}
+			return op, changed, nil
 		}
 		next, err := Transition(op, change)
 		return next, true, err
 	})
 }
 
-// isRepeat reports whether op has already ended as change says.
+// isRepeat reports whether op is already running, or has already ended, as change says.
 func isRepeat[T any](op Operation[T], change Change[T]) bool {
-	if op.State != change.State || !op.State.Terminal() {
+	if op.State != change.State {
 		return false
+	}
+	if op.State == StateRunning {
+		return true
 	}
 	again, err := Transition(Operation[T]{}, change)
 	return err == nil && equal(op.Result, again.Result) && equal(op.Problem, again.Problem)
 }
 
-// equal reports whether the values have the same JSON.
-func equal[V any](a, b *V) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	first, err := encode(a)
+// equal reports whether the values have the same JSON. That of a nil pointer is null.
+func equal(a, b any) bool {
+	first, err := jsonValue(a)
 	if err != nil {
 		return false
 	}
-	second, err := encode(b)
-	return err == nil && bytes.Equal(first, second)
+	second, err := jsonValue(b)
+	return err == nil && reflect.DeepEqual(first, second)
+}
+
+// jsonValue returns the JSON of value, decoded into maps, slices, strings and json.Numbers.
+func jsonValue(value any) (any, error) {
+	text, err := encode(value)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var decoded any
+	err = decoder.Decode(&decoded)
+	return decoded, err
 }
 
 // SetProgress sets the progress of a running operation. A percent below 0 means 0, one

@@ -33,12 +33,14 @@ func (write problemWriter) notFound(w http.ResponseWriter) {
 	write.problem(w, http.StatusNotFound, "there is no such operation")
 }
 
+func (write problemWriter) gone(w http.ResponseWriter) {
+	write.problem(w, http.StatusGone, "the operation has expired")
+}
+
 // storeError writes a response for an error of the store, without the text of err.
 func (write problemWriter) storeError(w http.ResponseWriter, r *http.Request, err error) {
-	switch ctx := r.Context(); {
-	case context.Cause(ctx) == context.Canceled:
-		// The client has gone.
-	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrUnavailable):
+	switch {
+	case r.Context().Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrUnavailable):
 		setRetryAfter(w, unavailableRetryAfter)
 		write.problem(w, http.StatusServiceUnavailable, "the operations are not available at the moment")
 	default:

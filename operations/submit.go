@@ -2,6 +2,7 @@ package operations
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -17,8 +18,9 @@ import (
 )
 
 const (
-	defaultMaxBody = 1 << 20
-	maxKey         = 255 // bytes of an Idempotency-Key
+	defaultMaxBody   = 1 << 20
+	defaultFailedTTL = 24 * time.Hour
+	maxKey           = 255 // bytes of an Idempotency-Key
 )
 
 // SubmitConfig has the settings of SubmitHandler. Only Repository is required.
@@ -32,9 +34,16 @@ type SubmitConfig[T any] struct {
 	// request.
 	//
 	// If Begin returns an error, the operation fails with the problem.Problem that the error
-	// is or wraps, or else with one that has a fixed text. Nil means that workers look for
-	// pending operations themselves.
+	// is or wraps, or else with one that has a fixed text. The response is 202 all the same,
+	// and the key belongs to the failed operation. So this is for work that will never
+	// begin. To refuse work that a client should submit again later, respond with 503 before
+	// SubmitHandler is called. If Begin panics, the operation fails too and the panic goes
+	// on. Nil means that workers look for pending operations themselves.
 	Begin func(r *http.Request, op Operation[T]) error
+
+	// FailedTTL is the time until an operation expires that has failed because of Begin. 0
+	// or less means 24 hours.
+	FailedTTL time.Duration
 
 	// Location returns the URL at which clients poll the operation. Nil means no Location.
 	Location func(id string) string
@@ -55,8 +64,9 @@ type SubmitConfig[T any] struct {
 	RequireKey bool
 
 	// Scope returns whose request it is, such as the name of the user. The same key in
-	// another scope is another key. Nil means that all clients share one scope: then any
-	// client that knows a key and the request learns the id of the operation.
+	// another scope is another key. The body of the request can be read. Nil means that all
+	// clients share one scope: then any client that knows a key and the request learns the
+	// id of the operation.
 	Scope func(*http.Request) string
 
 	// ErrorWriter writes problems, as in PollConfig. Nil means problem.Write.
@@ -70,19 +80,22 @@ type SubmitConfig[T any] struct {
 // repeat a request whose response it has not seen. The key is any text of 1 to 255 bytes,
 // used as it is, with its quotes if it has any. The same key with the same method, path,
 // query, Content-Type and body gets the id, the Location and the current state of the same
-// operation, and "Idempotency-Replayed: true". The same key with another request gets 422. A
-// key is known as long as its operation is stored.
+// operation, and "Idempotency-Replayed: true". Path and query are those of
+// http.Request.RequestURI. The same key with another request gets 422. A key is known as
+// long as its operation is stored; after the operation has expired, the response is 410.
 //
 // Only the request that has created the operation calls SubmitConfig.Begin. If the program
-// ends between the two, the operation stays pending: a program must begin the pending
-// operations of its repository when it starts.
+// ends between the two, or if Begin fails and that cannot be stored, the operation stays
+// pending: a program must begin the pending operations of its repository when it starts.
 //
 // Other responses are problems (RFC 9457): 400 for a bad key or a body that cannot be read,
-// 405 for another method, 413, and 500 or 503 as in [PollHandler]. Nothing is written if the
-// client has gone.
+// 405 for another method, 413, and 500 or 503 as in [PollHandler].
 func SubmitHandler[T any](config SubmitConfig[T]) http.Handler {
 	if config.MaxBody <= 0 {
 		config.MaxBody = defaultMaxBody
+	}
+	if config.FailedTTL <= 0 {
+		config.FailedTTL = defaultFailedTTL
 	}
 	if config.NewID == nil {
 		config.NewID = newID
@@ -131,6 +144,9 @@ func (h *submitHandler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrKeyReused):
 		h.problem(w, http.StatusUnprocessableEntity, "the Idempotency-Key was used for another request")
 		return
+	case err == nil && !created && op.expired(time.Now()):
+		h.gone(w)
+		return
 	case err == nil && created:
 		op, err = h.begin(r, op, body)
 	}
@@ -166,20 +182,28 @@ func (h *submitHandler[T]) readBody(w http.ResponseWriter, r *http.Request) ([]b
 	if r.Body == nil {
 		return nil, true
 	}
+	if r.ContentLength > h.MaxBody { // do not ask for the body with 100 Continue
+		h.tooLarge(w)
+		return nil, false
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
 		return body, true
 	case errors.As(err, &tooLarge):
-		h.problem(w, http.StatusRequestEntityTooLarge,
-			"the body is larger than "+strconv.FormatInt(h.MaxBody, 10)+" bytes")
+		h.tooLarge(w)
 	case r.Context().Err() != nil:
 		h.storeError(w, r, err)
 	default:
 		h.problem(w, http.StatusBadRequest, "the body could not be read")
 	}
 	return nil, false
+}
+
+func (h *submitHandler[T]) tooLarge(w http.ResponseWriter) {
+	h.problem(w, http.StatusRequestEntityTooLarge,
+		"the body is larger than "+strconv.FormatInt(h.MaxBody, 10)+" bytes")
 }
 
 // create creates a pending operation, or finds the one that was created with this key. It
@@ -192,11 +216,11 @@ func (h *submitHandler[T]) create(r *http.Request, key string, body []byte) (Ope
 	if key != "" {
 		scope := ""
 		if h.Scope != nil {
-			scope = h.Scope(r)
+			scope = h.Scope(withBody(r.Context(), r, body))
 		}
 		submission.Key = digest(scope, key)
 		submission.Fingerprint = digest(
-			r.Method, r.URL.RequestURI(), r.Header.Get("Content-Type"), string(body))
+			r.Method, cmp.Or(r.RequestURI, r.URL.RequestURI()), r.Header.Get("Content-Type"), string(body))
 	}
 	return h.Repository.CreateOperation(context.WithoutCancel(r.Context()),
 		Operation[T]{ID: h.NewID(), State: StatePending}, submission)
@@ -211,40 +235,60 @@ func digest(texts ...string) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
+// withBody returns a copy of r with this context and body.
+func withBody(ctx context.Context, r *http.Request, body []byte) *http.Request {
+	r = r.WithContext(ctx)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.ContentLength = int64(len(body))
+	return r
+}
+
 // begin calls Begin and returns the operation, which has failed if Begin has.
 func (h *submitHandler[T]) begin(r *http.Request, op Operation[T], body []byte) (Operation[T], error) {
 	if h.Begin == nil {
 		return op, nil
 	}
 	ctx := context.WithoutCancel(r.Context())
-	begun := r.WithContext(ctx)
-	begun.Body = io.NopCloser(bytes.NewReader(body))
-	begun.ContentLength = int64(len(body))
-	err := h.Begin(begun, op)
+	panicked := true
+	defer func() {
+		if panicked {
+			h.fail(ctx, op.ID, problemOf(nil))
+		}
+	}()
+	err := h.Begin(withBody(ctx, r, body), op)
 	if err == nil {
+		panicked = false
 		return op, nil
 	}
-	failed, err := Update(ctx, h.Repository, op.ID, Change[T]{State: StateFailed, Problem: problemOf(err)})
+	p := problemOf(err)
+	panicked = false
+	return h.fail(ctx, op.ID, p)
+}
+
+// fail stores that the operation has failed and returns it. If Begin or a worker has ended
+// it already, fail returns it as it is.
+func (h *submitHandler[T]) fail(ctx context.Context, id string, p *problem.Problem) (Operation[T], error) {
+	failed, err := Update(ctx, h.Repository, id,
+		Change[T]{State: StateFailed, Problem: p, ExpiresAt: time.Now().Add(h.FailedTTL)})
 	if !errors.Is(err, ErrInvalidTransition) {
 		return failed, err
 	}
-	// Begin or a worker has ended the operation itself.
-	ended, found, err := h.Repository.GetOperation(ctx, op.ID)
+	ended, found, err := h.Repository.GetOperation(ctx, id)
 	if err == nil && !found {
 		err = ErrNotFound
 	}
 	return ended, err
 }
 
-// problemOf returns the problem that err is or wraps, or else one with a fixed text.
+// problemOf returns the problem that err is or wraps. If there is none, or it cannot be
+// encoded, problemOf returns one with a fixed text.
 func problemOf(err error) *problem.Problem {
 	var value problem.Problem
-	var pointer *problem.Problem
-	switch {
-	case errors.As(err, &value):
-		return &value
-	case errors.As(err, &pointer) && pointer != nil:
-		return pointer
+	p := &value
+	if errors.As(err, &value) || errors.As(err, &p) && p != nil {
+		if _, err := encode(p); err == nil {
+			return p
+		}
 	}
 	value = problem.New(http.StatusInternalServerError, "the operation could not be started")
 	return &value

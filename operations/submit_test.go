@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -148,6 +149,41 @@ func TestSubmitScope(t *testing.T) {
 	assert.NotEqual(t, a, send("a\x00b", "c"))
 }
 
+func TestSubmitScopeCanReadTheBody(t *testing.T) {
+	const body = "user=a&amount=1"
+	store, work := new(memory), new(begun)
+	h := operations.SubmitHandler(submitConfig{Repository: store, Begin: work.begin,
+		Scope: func(r *http.Request) string {
+			assert.EqualValues(t, len(body), r.ContentLength)
+			return r.FormValue("user")
+		}})
+	send := func(body string) string {
+		return accepted(t, serve(h, newRequest("POST", "/", body,
+			"Content-Type", "application/x-www-form-urlencoded", "Idempotency-Key", "k"))).ID
+	}
+	a := send(body)
+	assert.Equal(t, a, send(body))
+	assert.NotEqual(t, a, send("user=b&amount=1"))
+	assert.Equal(t, []string{body, "user=b&amount=1"}, work.bodies, "Begin reads it again")
+}
+
+// A handler behind http.StripPrefix sees the same URL for different resources.
+func TestSubmitComparesThePathThatTheClientHasSent(t *testing.T) {
+	h := operations.SubmitHandler(submitConfig{Repository: new(memory)})
+	mux := http.NewServeMux()
+	mux.Handle("/red/", http.StripPrefix("/red", h))
+	mux.Handle("/blue/", http.StripPrefix("/blue", h))
+	id := accepted(t, do(mux, "POST", "/red/x", "Idempotency-Key", "k")).ID
+	assert.Equal(t, id, accepted(t, do(mux, "POST", "/red/x", "Idempotency-Key", "k")).ID)
+	requireProblem(t, do(mux, "POST", "/blue/x", "Idempotency-Key", "k"), 422, "unprocessable-entity")
+
+	for path, want := range map[string]int{"/red/x": 202, "/blue/x": 422} { // a request that no server has read
+		r := newRequest("POST", path, "", "Idempotency-Key", "k")
+		r.RequestURI = ""
+		assert.Equal(t, want, serve(h, r).Code)
+	}
+}
+
 // seenKeys records the submissions that reach a store.
 type seenKeys struct {
 	memory
@@ -270,6 +306,29 @@ func TestSubmitBody(t *testing.T) {
 	}
 }
 
+// A client that sends "Expect: 100-continue" then does not send the body.
+func TestSubmitDoesNotReadABodyWhoseDeclaredLengthIsTooLarge(t *testing.T) {
+	for length, want := range map[int64]int{3: 202, 4: 413} {
+		body := &countingReader{r: strings.NewReader("abcd"[:length])}
+		r := httptest.NewRequest("POST", "/", body)
+		r.ContentLength = length
+		w := serve(operations.SubmitHandler(submitConfig{Repository: new(memory), MaxBody: 3}), r)
+		assert.Equal(t, want, w.Code)
+		assert.Equal(t, want == 202, body.reads > 0)
+	}
+}
+
+// countingReader counts the calls of Read.
+type countingReader struct {
+	r     io.Reader
+	reads int
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	c.reads++
+	return c.r.Read(p)
+}
+
 // brokenRepository fails to create or to change operations.
 type brokenRepository struct {
 	memory
@@ -334,18 +393,23 @@ func TestSubmitRepositoryErrors(t *testing.T) {
 }
 
 func TestSubmitThatCannotBegin(t *testing.T) {
-	full := problem.New(503, "the queue is full")
+	full := problem.New(503, "there is no worker for it")
 	full.Extensions = map[string]any{"code": "QUEUE"}
+	bad := problem.New(503, "secret")
+	bad.Extensions = map[string]any{"f": func() {}}
+	fixed := problem.New(500, "the operation could not be started")
 	for _, test := range []struct {
 		name string
 		err  error
 		want problem.Problem
 	}{
-		{"an error", errors.New("secret"), problem.New(500, "the operation could not be started")},
+		{"an error", errors.New("secret"), fixed},
+		{"a problem that cannot be encoded", bad, fixed},
+		{"a pointer to one", &bad, fixed},
 		{"a problem", full, full},
 		{"a wrapped problem", fmt.Errorf("secret: %w", full), full},
 		{"a pointer to a problem", &full, full},
-		{"a nil pointer", fmt.Errorf("%w", (*problem.Problem)(nil)), problem.New(500, "the operation could not be started")},
+		{"a nil pointer", fmt.Errorf("%w", (*problem.Problem)(nil)), fixed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			store, calls := new(memory), 0
@@ -375,6 +439,48 @@ func TestSubmitThatCannotBegin(t *testing.T) {
 	})
 }
 
+func TestSubmitFailsTheOperationIfBeginPanics(t *testing.T) {
+	for name, begin := range map[string]func(*http.Request, operation) error{
+		"Begin": func(*http.Request, operation) error { panic("secret") },
+		"its problem": func(*http.Request, operation) error {
+			return problem.Problem{Extensions: map[string]any{"p": panicking{}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := new(memory)
+			h := operations.SubmitHandler(submitConfig{Repository: store, Begin: begin})
+			assert.PanicsWithValue(t, "secret", func() { submit(h, "k", "x") })
+			fixed := problem.New(500, "the operation could not be started")
+			ops := all(t, store)
+			require.Len(t, ops, 1)
+			assert.EqualValues(t, "failed", ops[0].State)
+			assert.Equal(t, &fixed, ops[0].Problem)
+			assert.NotZero(t, ops[0].ExpiresAt)
+			assert.EqualValues(t, "failed", accepted(t, submit(h, "k", "x")).State)
+		})
+	}
+}
+
+// panicking panics when it is encoded.
+type panicking struct{}
+
+func (panicking) MarshalJSON() ([]byte, error) { panic("secret") }
+
+func TestAnOperationThatCannotBeginExpires(t *testing.T) {
+	for ttl, want := range map[time.Duration]time.Duration{0: 24 * time.Hour, -1: 24 * time.Hour, time.Minute: time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			store := new(memory)
+			h := operations.SubmitHandler(submitConfig{Repository: store, FailedTTL: ttl,
+				Begin: func(*http.Request, operation) error { return errors.New("no") }})
+			submit(h, "k", "x")
+			assert.True(t, all(t, store)[0].ExpiresAt.Equal(time.Now().Add(want)), ttl)
+			removed, err := store.Prune(t.Context(), time.Now().Add(want))
+			require.NoError(t, err)
+			assert.Equal(t, 1, removed)
+		})
+	}
+}
+
 // The client leaves while the operation is created. It is begun nevertheless, because a
 // retry of the request would not begin it.
 func TestSubmitBeginsWhenTheClientHasGone(t *testing.T) {
@@ -401,23 +507,6 @@ type leavingStore struct {
 func (s *leavingStore) CreateOperation(ctx context.Context, op operation, key operations.Submission) (operation, bool, error) {
 	s.leave()
 	return s.memory.CreateOperation(ctx, op, key)
-}
-
-func TestSubmitWritesNothingIfTheClientHasGone(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for name, body := range map[string]io.Reader{
-		"before the body is read": iotest.ErrReader(errors.New("connection reset")), "after it": strings.NewReader("x"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			store := new(memory)
-			h := operations.SubmitHandler(submitConfig{Repository: store, Begin: new(begun).begin})
-			w := serve(h, httptest.NewRequest("POST", "/", body).WithContext(ctx))
-			assert.Equal(t, http.Header{"Cache-Control": {"no-store"}}, w.Header())
-			assert.Zero(t, w.Body.Len())
-			assert.Empty(t, all(t, store))
-		})
-	}
 }
 
 func TestSubmitOneKeyFromManyGoroutinesBeginsOnce(t *testing.T) {
@@ -454,7 +543,8 @@ func TestSubmitKeyIsFreeWhenItsOperationIsRemoved(t *testing.T) {
 	id := accepted(t, submit(h, "k", "x")).ID
 	_, err := operations.Update(t.Context(), store, id, change{State: "succeeded", ExpiresAt: time.Now()})
 	require.NoError(t, err)
-	assert.Equal(t, id, accepted(t, submit(h, "k", "x")).ID, "expired, but not removed")
+	requireProblem(t, submit(h, "k", "x"), 410, "gone")
+	requireProblem(t, submit(h, "k", "y"), 422, "unprocessable-entity")
 	removed, err := store.Prune(t.Context(), time.Now())
 	require.NoError(t, err)
 	assert.Equal(t, 1, removed)

@@ -2,9 +2,11 @@ package operations_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -36,7 +38,8 @@ func TestUpdateOfAnOperationThatHasEnded(t *testing.T) {
 		{"canceled twice", change{State: "canceled"}, change{State: "canceled"}, nil},
 		{"success after failure", failure, success, operations.ErrInvalidTransition},
 		{"running after success", success, change{State: "running"}, operations.ErrInvalidTransition},
-		{"running twice", change{State: "running"}, change{State: "running"}, operations.ErrInvalidTransition},
+		{"running twice", change{State: "running"}, change{State: "running"}, nil},
+		{"pending again", change{State: "running"}, change{State: "pending"}, operations.ErrInvalidTransition},
 		{"an unknown state", success, change{State: "paused"}, operations.ErrInvalidState},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -53,6 +56,96 @@ func TestUpdateOfAnOperationThatHasEnded(t *testing.T) {
 			}
 			require.ErrorIs(t, err, test.want)
 			assert.Zero(t, got)
+		})
+	}
+}
+
+// A worker begins again with an operation that was running when the program ended. It may
+// have stored a part of the result itself.
+func TestUpdateToRunningLeavesARunningOperationAsItIs(t *testing.T) {
+	store := new(memory)
+	first := mustCreate(t, store, operation{ID: "op1", State: "running", Result: &report{1}, Progress: 40})
+	assert.Equal(t, first, mustUpdate(t, store, change{State: "running"}))
+	assert.Equal(t, operations.ErrInvalidTransition, second(operations.Transition(first, change{State: "running"})))
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestARepeatedUpdateStoresAnotherExpiresAt(t *testing.T) {
+	at, later := time.Unix(1_000, 0), time.Unix(2_000, 0)
+	p := &problem.Problem{Detail: "a"}
+	for _, test := range []struct {
+		name        string
+		first, then change
+		want        time.Time
+		version     int64
+		err         error
+	}{
+		{"a success without one", change{State: "succeeded", Result: &report{1}}, change{State: "succeeded", Result: &report{1}, ExpiresAt: at}, at, 3, nil},
+		{"a failure without one", change{State: "failed", Problem: p}, change{State: "failed", Problem: p, ExpiresAt: at}, at, 3, nil},
+		{"canceled, later", change{State: "canceled", ExpiresAt: at}, change{State: "canceled", ExpiresAt: later}, later, 3, nil},
+		{"canceled, earlier", change{State: "canceled", ExpiresAt: later}, change{State: "canceled", ExpiresAt: at}, at, 3, nil},
+		{"running", change{State: "running"}, change{State: "running", ExpiresAt: at}, at, 3, nil},
+		{"the same time", change{State: "canceled", ExpiresAt: at}, change{State: "canceled", ExpiresAt: at.UTC()}, at, 2, nil},
+		{"none", change{State: "canceled", ExpiresAt: at}, change{State: "canceled"}, at, 2, nil},
+		{"another end", change{State: "succeeded", ExpiresAt: at}, change{State: "canceled", ExpiresAt: later}, at, 2, operations.ErrInvalidTransition},
+		{"another result", change{State: "succeeded", ExpiresAt: at}, change{State: "succeeded", Result: &report{1}, ExpiresAt: later}, at, 2, operations.ErrInvalidTransition},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			store := new(memory)
+			mustCreate(t, store, operation{ID: "op1"})
+			ended := mustUpdate(t, store, test.first)
+			got, err := operations.Update(t.Context(), store, "op1", test.then)
+			require.ErrorIs(t, err, test.err)
+			stored := all(t, store)[0]
+			assert.True(t, stored.ExpiresAt.Equal(test.want), stored.ExpiresAt)
+			assert.Equal(t, test.version, stored.Version)
+			if err == nil {
+				assert.Equal(t, stored, got)
+			}
+			stored.ExpiresAt, stored.Version, stored.UpdatedAt = ended.ExpiresAt, ended.Version, ended.UpdatedAt
+			assert.Equal(t, ended, stored, "nothing else is stored")
+		})
+	}
+}
+
+func TestUpdateComparesJSONValues(t *testing.T) {
+	type pair struct {
+		B int64 `json:"b"`
+		A any   `json:"a"`
+	}
+	const large = 1<<62 + 1
+	for _, test := range []struct {
+		name        string
+		first, then any
+		same        bool
+	}{
+		{"another order of members", pair{1, "x"}, map[string]any{"a": "x", "b": 1}, true},
+		{"white space", json.RawMessage(` {"b": 1, "a" : null}`), pair{B: 1}, true},
+		{"text that is no UTF-8", "caf\xe9", "caf\ufffd", true},
+		{"null and none", json.RawMessage("null"), nil, true},
+		{"none after a value without JSON", func() {}, nil, false},
+		{"large numbers", pair{B: large}, pair{B: large}, true},
+		{"large numbers that differ", pair{B: large}, pair{B: large + 1}, false},
+		{"another value", pair{A: []int{1, 2}}, pair{A: []int{2, 1}}, false},
+		{"a number and a text", 1, "1", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			store := new(operations.MemoryStore[any])
+			_, _, err := store.CreateOperation(t.Context(), operations.Operation[any]{ID: "op1"}, operations.Submission{})
+			require.NoError(t, err)
+			_, err = operations.Update(t.Context(), store, "op1", operations.Change[any]{State: "succeeded", Result: &test.first})
+			require.NoError(t, err)
+			again := operations.Change[any]{State: "succeeded", Result: &test.then}
+			if test.then == nil {
+				again.Result = nil
+			}
+			_, err = operations.Update(t.Context(), store, "op1", again)
+			if test.same {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, operations.ErrInvalidTransition)
 		})
 	}
 }

@@ -2,7 +2,6 @@ package operations_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -154,6 +153,13 @@ func TestWaitPreference(t *testing.T) {
 		{[]string{"waiting=5"}, 0, ""},
 		{[]string{"foo; wait=5"}, 0, ""},
 		{[]string{"", ",,;=", "=5"}, 0, ""},
+		{[]string{`foo="a, wait=1, b"`}, 0, ""},
+		{[]string{`foo="a\", wait=1", wait=7`}, 7 * time.Second, "wait=7"},
+		{[]string{`foo="\\", wait=7`}, 7 * time.Second, "wait=7"},
+		{[]string{`foo; x="a, wait=1; b", wait=7; y="c, wait=2"`}, 7 * time.Second, "wait=7"},
+		{[]string{`foo="a, wait=1`}, 0, ""},
+		{[]string{`foo="a\`}, 0, ""},
+		{[]string{`foo\, wait=7`}, 7 * time.Second, "wait=7"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := operations.PollHandler(pollConfig{Store: storeOf(operation{}), MaxWait: limit})
@@ -178,30 +184,39 @@ func TestWaitIsIgnoredWithoutMaxWait(t *testing.T) {
 	}
 }
 
-func TestWaitEndsWhenTheContextDoes(t *testing.T) {
+func TestWaitEndsWhenTheOperationExpires(t *testing.T) {
 	for kind, storeFor := range stores() {
-		for name, test := range map[string]struct {
-			cause  error
-			status int
-		}{"the client leaves": {nil, 0}, "the server is shutting down": {errors.New("shutdown"), 503}} {
-			t.Run(kind+": "+name, func(t *testing.T) {
+		for ttl, want := range map[time.Duration]time.Duration{4900 * time.Millisecond: 4900 * time.Millisecond, time.Minute: 10 * time.Second} {
+			t.Run(kind+" "+ttl.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					store := new(memory)
-					mustCreate(t, store, operation{ID: "op1"})
-					ctx, cancel := context.WithCancelCause(t.Context())
+					mustCreate(t, store, operation{ID: "op1", ExpiresAt: time.Now().Add(ttl)})
 					h := operations.PollHandler(pollConfig{Store: storeFor(store), MaxWait: time.Hour})
-					r := newRequest("GET", "/?id=op1", "", "Prefer", "wait=600").WithContext(ctx)
-					got := waitFor(h, r, func() { cancel(test.cause) })
-					assert.Equal(t, beforeChange, got.took)
-					if test.status == 0 {
-						assert.Zero(t, got.Body.Len())
-						assert.Equal(t, http.Header{"Cache-Control": {"no-store"}}, got.Header())
-						return
+					got := waitFor(h, newRequest("GET", "/?id=op1", "", "Prefer", "wait=10"), nil)
+					assert.Equal(t, want, got.took)
+					if want == ttl {
+						requireProblem(t, got.ResponseRecorder, 410, "gone")
 					}
-					requireProblem(t, got.ResponseRecorder, test.status, "service-unavailable")
 				})
 			})
 		}
+	}
+}
+
+func TestWaitEndsWhenTheContextDoes(t *testing.T) {
+	for kind, storeFor := range stores() {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := new(memory)
+				mustCreate(t, store, operation{ID: "op1"})
+				ctx, cancel := context.WithCancel(t.Context())
+				h := operations.PollHandler(pollConfig{Store: storeFor(store), MaxWait: time.Hour})
+				r := newRequest("GET", "/?id=op1", "", "Prefer", "wait=600").WithContext(ctx)
+				got := waitFor(h, r, cancel)
+				assert.Equal(t, beforeChange, got.took)
+				requireProblem(t, got.ResponseRecorder, 503, "service-unavailable")
+			})
+		})
 	}
 }
 

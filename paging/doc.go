@@ -48,8 +48,10 @@
 // A link may lead anywhere. Links sends the headers and the body of the first request only to
 // its own origin, which is its scheme, host and port. It does so also if a page came from
 // another origin by a redirect, and if a cursor is resumed. Another origin gets a new GET
-// request that has only the Accept header, to which the pipeline adds no credentials. To
-// refuse other origins, compare the host in the function that decodes the page.
+// request. It has no header but Accept and those that [pipeline.CallHeaders] or other policies
+// add, as far as the pipeline lets them pass: [pipeline.New] says which, and credentials are
+// not among them. To refuse other origins, compare the host in the function that decodes the
+// page.
 //
 // # Errors
 //

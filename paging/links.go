@@ -28,12 +28,16 @@ type LinkOptions struct {
 // first returns the request for the first page. It is called for every page and must return a
 // new request, with a body of its own, without sending anything. For a page after the first,
 // the URL is replaced, and all else is kept if the origin (scheme, host and port) is the same.
-// If it is another, the request is a GET (or LinkOptions.Method) with no header but Accept,
-// no body, and no credentials. The call options that first used apply to every page.
+// If it is another, the request is a GET (or LinkOptions.Method) with no body, no credentials,
+// and no header but Accept and those that [pipeline.CallHeaders] or other policies add, as far
+// as the pipeline lets them pass ([pipeline.New] says which). The call options that first used
+// apply to every page.
 //
 // decode returns the page of a response, and the link to the next page: one from [NextLink] or
 // one that the body has, which is resolved by [Resolve]. An empty link means that the page is
-// the last. The body is closed when decode returns.
+// the last. The body is closed when decode returns. [pipeline.DecodeJSON] of an empty body is
+// no error: a 200 without a body becomes an empty page without a link to the next, which ends
+// the list. So decode should check for what the service always sends.
 func Links[T any](
 	pl pipeline.Pipeline,
 	first func(ctx context.Context) (*pipeline.Request, error),

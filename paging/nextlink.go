@@ -45,7 +45,8 @@ var (
 
 // NextLink returns the URL of the first link in the Link header of resp (RFC 8288) that has the
 // relation type "next", as [Resolve] does, or "" if there is none. A link is not used if it has
-// an anchor parameter that names another context than the URL of the response.
+// an anchor parameter that names another context than the URL of the response. Some services
+// put a value in single quotes, as in rel='next'; these are removed.
 //
 // NextLink skips the rest of a header line after malformed text. If it finds no link to the
 // next page elsewhere, it returns a [*LinkError], because a list that ends too soon would look
@@ -233,7 +234,11 @@ func cutParameter(s string) (name, value, rest string, ok bool) {
 	s = trimBlanks(s[1:])
 	if s == "" || s[0] != '"' {
 		value, s = cutBefore(s, ";,")
-		return name, strings.TrimRight(value, " \t"), s, true
+		value = strings.TrimRight(value, " \t")
+		if len(value) >= 2 && value[0] == '\'' && value[len(value)-1] == '\'' { // as some services write it
+			value = value[1 : len(value)-1]
+		}
+		return name, value, s, true
 	}
 	value, rest, ok = cutQuoted(s[1:])
 	return name, value, rest, ok

@@ -80,6 +80,11 @@ func TestNextLinkSyntax(t *testing.T) {
 		"even if it has no value":     {[]string{`</2>; rel; rel=next`}, ""},
 		"first rel is next":           {[]string{`</2>; rel=next; rel=prev`}, two},
 
+		"single quotes":             {[]string{`</1>; rel='prev', </2>; rel='next'`, `</3>; rel=next`}, two},
+		"single quotes and blanks":  {[]string{`</2>; rel = 'last next' ; a`}, two},
+		"anchor in single quotes":   {[]string{`</9>; rel=next; anchor='/other', </2>; rel=next; anchor='?p=1'`}, two},
+		"single quotes of no value": {[]string{`</2>; rel='`, `</2>; rel=''`, `</2>; rel='next`, `</2>; rel=next'`, `</2>; rel=xnext'`}, ""},
+
 		"anchor is the response":         {[]string{`</2>; rel=next; anchor="https://e/list?p=1"`}, two},
 		"anchor is empty":                {[]string{`</2>; rel=next; anchor=""`}, two},
 		"anchor is relative":             {[]string{`</2>; rel=next; anchor="?p=1"`}, two},

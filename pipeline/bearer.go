@@ -32,7 +32,7 @@ import (
 //
 // A 401 response drops the token. If it has a WWW-Authenticate header (RFC 9110 §11.6.1), a
 // new token is fetched with that challenge, and the request is sent once more within the same
-// try. If its body can be read only once, the 401 is returned.
+// attempt. If its body can be read only once, the 401 is returned.
 //
 // The errors are [ErrInsecure], [ErrCredential] and [TokenError], none of which is retried,
 // and the error of a context that ends.

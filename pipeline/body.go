@@ -17,8 +17,8 @@ import (
 // SetBody sets the body, which is sent from its start, whatever its offset is now, and the
 // Content-Type. A nil or empty body means none. If contentType is "", the header is removed.
 //
-// Each try reads the body with a reader of its own. The pipeline closes body once, when the
-// call is over and no try reads it any more. Do not use it elsewhere before.
+// Each attempt reads the body with a reader of its own. The pipeline closes body once, when the
+// call is over and no attempt reads it any more. Do not use it elsewhere before.
 func (r *Request) SetBody(body io.ReadSeekCloser, contentType string) error {
 	var source any
 	var closer io.Closer

@@ -41,19 +41,19 @@
 //
 // A [Policy] gets the request, changes it, calls [Request.Next], and returns the response.
 // Requests pass the policies in the order in which [New] is given them; responses come back
-// in reverse. A policy before [Retry] sees a call once. A policy after it sees each try, with
+// in reverse. A policy before [Retry] sees a call once. A policy after it sees each attempt, with
 // a header, a URL and a body of its own. This order is a good one; leave out what is not
 // needed:
 //
 //	Telemetry     User-Agent
-//	RequestID     X-Request-Id, the same for all tries
+//	RequestID     X-Request-Id, the same for all attempts
 //	APIVersion    the version of the API, in the query or a header
 //	StatusError   turns a status from 400 on into a *ResponseError
-//	Retry         makes the tries, by a client of package retryablehttp
+//	Retry         makes the attempts, by a client of package retryablehttp
 //	Headers       headers that CallHeaders sets for one call
 //	Key           an API key, or BearerToken for tokens that expire
 //	Logging       logs each request and response
-//	BodyDownload  reads the response, so that a truncated one is a failed try
+//	BodyDownload  reads the response, so that a truncated one is a failed attempt
 //
 // A policy of your own is a function:
 //
@@ -71,7 +71,7 @@
 //
 // # Bodies
 //
-// Each try reads the request body with a reader of its own, from the start. So a try that
+// Each attempt reads the request body with a reader of its own, from the start. So an attempt that
 // the server has answered early cannot disturb the next one, and a file can be logged,
 // redirected and retried. Files are read in place, not into memory. The pipeline closes the
 // body once, when nobody reads it any more.

@@ -11,7 +11,7 @@ import (
 )
 
 // BodyDownload is a Policy that reads the body of each response before it returns the
-// response. So a body that is cut off is a failed try, which [Retry] repeats if that is
+// response. So a body that is cut off is a failed attempt, which [Retry] repeats if that is
 // safe, and [Payload] needs no further read. Put it last, after Retry.
 //
 // A body that is larger than Limit is handed on as a stream. A call that expects a large or

@@ -15,7 +15,7 @@ type Headers struct{}
 // ErrHeader is matched by the error of a call whose [CallHeaders] cannot be sent.
 var ErrHeader error = permanentError("pipeline: invalid header")
 
-// CallHeaders returns a CallOption that sets the headers of one call, on each try. They
+// CallHeaders returns a CallOption that sets the headers of one call, on each attempt. They
 // replace values that the request has under the same name, whatever the case of the name. All
 // values of a name are sent. A name without values is ignored. If the option is given more
 // than once, the later one wins for the names that both have. The header is copied.

@@ -21,7 +21,7 @@ type Key struct {
 	Header string
 	// Prefix comes before the key, for example "ApiKey ".
 	Prefix string
-	// Value returns the key. It is called for each try, if the policy stands after Retry, by
+	// Value returns the key. It is called for each attempt, if the policy stands after Retry, by
 	// many goroutines at once. So a key may change at any time.
 	Value func() string
 	// AllowHTTP sends the key also over plain http, where others can read it.

@@ -57,7 +57,7 @@ const (
 )
 
 // Logging is a Policy that logs each request that passes it, and the response. Most callers
-// should put it after [Retry], where it sees each try and the headers that the policies
+// should put it after [Retry], where it sees each attempt and the headers that the policies
 // between the two have added. Before Retry it sees each call, as attempt 1.
 //
 // Its settings also count for the records of [StatusError], Retry, [Request.Log] and

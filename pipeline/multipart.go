@@ -35,7 +35,7 @@ type Part struct {
 }
 
 // SetMultipart sets the body to the given parts in their order, and the Content-Type to
-// multipart/form-data. Each try reads the parts anew, as they are sent; they are not copied
+// multipart/form-data. Each attempt reads the parts anew, as they are sent; they are not copied
 // into memory. On an error the request is unchanged and nothing is closed.
 func (r *Request) SetMultipart(parts ...Part) error {
 	var head bytes.Buffer // of the next part, with the end of the one before

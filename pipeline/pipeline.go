@@ -54,7 +54,7 @@ type stages struct {
 
 // New returns a pipeline. A request passes the policies in the order given and then the
 // transport; the response passes them in reverse. A policy before [Retry] sees each call
-// once; a policy after it sees each try. Policies that are nil are left out.
+// once; a policy after it sees each attempt. Policies that are nil are left out.
 //
 // A nil transport means an http.Client that all such pipelines share. It follows redirects
 // as usual, keeps connections for reuse, and has no timeout of its own. If the transport is

@@ -35,9 +35,9 @@ type operation struct {
 	bodies []*callerBody // that are closed at the end of the call
 
 	// Memory for what most calls need once.
-	first   [1]value
-	tries   tries
-	retried atomic.Bool // tries is in use
+	first    [1]value
+	attempts attempts
+	retried  atomic.Bool // attempts is in use
 }
 
 type value struct {
@@ -184,7 +184,7 @@ func CallValue[T any](v T) CallOption {
 	return func(r *Request) { SetValue(r, v) }
 }
 
-// SetValue sets the value of type T of the call that the request belongs to. All tries and
+// SetValue sets the value of type T of the call that the request belongs to. All attempts and
 // clones of the request see it. Use a type of your own as the key.
 func SetValue[T any](r *Request, v T) {
 	key := reflect.TypeFor[T]()

@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// RequestID is a Policy that sends a random id with each call, the same on every try. An id
+// RequestID is a Policy that sends a random id with each call, the same on every attempt. An id
 // that the request has already is kept. Wherever the policy stands, and however many there
 // are, a call has one id.
 type RequestID struct {

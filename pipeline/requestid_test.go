@@ -39,7 +39,7 @@ func TestP11RequestIDIsTheSameOnEveryTry(t *testing.T) {
 	}
 }
 
-// retryByClone repeats what is not a success, with a clone for each try.
+// retryByClone repeats what is not a success, with a clone for each attempt.
 var retryByClone = pipeline.PolicyFunc(func(req *pipeline.Request) (*http.Response, error) {
 	for {
 		resp, err := req.Clone(req.Raw().Context()).Next()

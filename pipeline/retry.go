@@ -13,11 +13,11 @@ import (
 	"github.com/a0b132ce/retryablehttp"
 )
 
-// Retry is a Policy that tries a request again, by a [retryablehttp.Client]. The policies
-// after it see each try: a clone of the request with a body of its own.
+// Retry is a Policy that retries requests, by a [retryablehttp.Client]. The policies
+// after it see each attempt: a clone of the request with a body of its own.
 //
-// If the tries are used up, the response of the last one is returned, whatever its status.
-// An error says how many tries there were if there was more than one.
+// If the attempts are used up, the response of the last one is returned, whatever its status.
+// An error says how many attempts there were if there was more than one.
 //
 // The zero Retry makes up to 3 retries, and limits them as [retryablehttp.Recommended] does,
 // with a Budget and a Gate for each pipeline that it is given to. It retries transport errors
@@ -30,9 +30,9 @@ import (
 type Retry struct {
 	// Client has the settings. Nil means those of the zero Retry. Its HTTPClient is not used.
 	// A CheckRetry that is nil, or the DefaultRetryPolicy that NewClient sets, means the rules
-	// of the zero Retry. If ErrorHandler is nil, a call
-	// that fails returns the last response, if there is one, and no error. If Logger is nil
-	// or the one of NewClient, the retries are logged as the pipeline's Logging says.
+	// of the zero Retry. If ErrorHandler is nil, a call that fails returns the last response,
+	// if there is one, and no error. If Logger is nil or the one of NewClient, the retries are
+	// logged as the pipeline's Logging says.
 	Client *retryablehttp.Client
 }
 
@@ -151,9 +151,9 @@ func (p boundRetry) Do(req *Request) (*http.Response, error) {
 	if err := req.useBody(); err != nil {
 		return nil, err
 	}
-	t := &req.op.tries
+	t := &req.op.attempts
 	if req.op.retried.Swap(true) { // by another Retry, or in an earlier call
-		t = new(tries)
+		t = new(attempts)
 	}
 	t.req = req
 	t.retrying.Client, t.retrying.Base = client, t
@@ -164,31 +164,31 @@ func (p boundRetry) Do(req *Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// tries is the transport of the client for one call.
-type tries struct {
+// attempts is the transport of the client for one call.
+type attempts struct {
 	retrying retryablehttp.RoundTripper
 	req      *Request
 	n        int
-	try      Request // number n
-	firstURL url.URL // of try 1
+	current  Request // number n
+	firstURL url.URL // of attempt 1
 }
 
-// RoundTrip makes one try.
-func (t *tries) RoundTrip(raw *http.Request) (*http.Response, error) {
+// RoundTrip makes one attempt.
+func (t *attempts) RoundTrip(raw *http.Request) (*http.Response, error) {
 	t.n++
-	if raw == t.req.raw { // else it is the try's own already
+	if raw == t.req.raw { // else it is the own copy of the attempt
 		raw = raw.WithContext(raw.Context())
 	}
 	u := &t.firstURL
-	if t.n > 1 { // the try before may still be reading that
+	if t.n > 1 { // the attempt before may still be reading that
 		u = new(url.URL)
 	}
 	*u = *raw.URL
 	raw.URL, raw.Header = u, ownHeader(raw.Header)
-	t.try = Request{raw: raw, op: t.req.op, next: t.req.next, body: bodyOf(raw)}
-	t.try.body.once = t.req.body.once || t.req.raw.GetBody == nil
-	resp, err := t.try.Next()
-	t.try.closeUnused()
+	t.current = Request{raw: raw, op: t.req.op, next: t.req.next, body: bodyOf(raw)}
+	t.current.body.once = t.req.body.once || t.req.raw.GetBody == nil
+	resp, err := t.current.Next()
+	t.current.closeUnused()
 	return resp, err
 }
 
@@ -203,7 +203,7 @@ func ownHeader(header http.Header) http.Header {
 }
 
 // explain adds to the error of a call what was requested and how often.
-func (t *tries) explain(err error) error {
+func (t *attempts) explain(err error) error {
 	if t.n > 1 {
 		err = fmt.Errorf("giving up after %d attempt(s): %w", t.n, withoutURL(err))
 	}

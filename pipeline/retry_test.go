@@ -381,7 +381,7 @@ func TestNestedRetries(t *testing.T) {
 	assert.Equal(t, 4, server.tries())
 }
 
-// The zero Retry ends a try that gets no response.
+// The zero Retry ends an attempt that gets no response.
 func TestZeroRetryEndsATryThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0

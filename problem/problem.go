@@ -31,6 +31,9 @@ var (
 
 // Problem is a problem details object (RFC 9457 §3.1). The zero value is an object without
 // members.
+//
+// A Problem and a *Problem are errors. Use errors.As to find one, not ==, which panics if
+// both errors hold a Problem. Calling Error on a nil *Problem panics.
 type Problem struct {
 	// Type is a URI reference that identifies the kind of problem. "" is left out and means
 	// "about:blank".
@@ -181,7 +184,8 @@ func Decode(r io.Reader) (Problem, error) {
 
 // Write writes p as the response, with member status set to status. A status that is not
 // from 200 to 999 means 500. If an extension cannot be encoded, the response is a plain text
-// with status 500. Write leaves other header fields as they are.
+// with status 500. Write removes a Content-Length that was set for another body, and leaves
+// other header fields as they are.
 func Write(w http.ResponseWriter, status int, p Problem) {
 	if status < 200 || status > 999 {
 		status = http.StatusInternalServerError
@@ -192,6 +196,7 @@ func Write(w http.ResponseWriter, status int, p Problem) {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
+	w.Header().Del("Content-Length")
 	w.Header().Set("Content-Type", MediaType)
 	w.WriteHeader(status)
 	w.Write(append(body, '\n'))

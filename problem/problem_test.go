@@ -148,11 +148,16 @@ func TestError(t *testing.T) {
 	err := fmt.Errorf("wrapped: %w", problem.New(404, "x"))
 	require.ErrorAs(t, err, &target)
 	assert.Equal(t, 404, target.Status)
+	var same error = target
+	assert.Panics(t, func() { _ = same == error(target) }, "use errors.As")
+	assert.NotPanics(t, func() { _ = errors.Is(same, target) })
+	assert.Panics(t, func() { _ = (*problem.Problem)(nil).Error() })
 }
 
 func TestWrite(t *testing.T) {
 	w := httptest.NewRecorder()
 	w.Header().Set("X-Kept", "yes")
+	w.Header().Set("Content-Length", "5") // of another body
 	problem.Write(w, 404, problem.Problem{Status: 1, Title: "<u>", Extensions: map[string]any{"code": 7, "status": 8}})
 	assert.Equal(t, 404, w.Code)
 	assert.Equal(t, http.Header{"X-Kept": {"yes"}, "Content-Type": {"application/problem+json"}}, w.Header())

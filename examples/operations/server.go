@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -58,10 +57,7 @@ func serve(database, address string) {
 func work(store *boltstore.Store[Report], queue <-chan string) {
 	ctx := context.Background()
 	for id := range queue {
-		_, err := operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateRunning})
-		if err != nil && !errors.Is(err, operations.ErrInvalidTransition) { // it is running already
-			check(err)
-		}
+		must(operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateRunning}))
 		for percent := 0; percent < 100; percent += 10 {
 			time.Sleep(50 * time.Millisecond)
 			must(operations.SetProgress(ctx, store, id, percent))
@@ -70,8 +66,9 @@ func work(store *boltstore.Store[Report], queue <-chan string) {
 			}
 		}
 		must(operations.Update(ctx, store, id, operations.Change[Report]{
-			State:  operations.StateSucceeded,
-			Result: &Report{Pages: 7},
+			State:     operations.StateSucceeded,
+			Result:    &Report{Pages: 7},
+			ExpiresAt: time.Now().Add(24 * time.Hour),
 		}))
 	}
 }

@@ -9,11 +9,14 @@
 //	db.MaxBatchDelay = time.Millisecond // see Durability
 //	store, err := boltstore.New[Report](db, "reports")
 //
-// When the program starts, it begins again what the last run has not ended:
+// When the program starts, it begins again what the last run has not ended. Start the
+// workers first, because the loop waits while the queue is full, and the server afterwards:
 //
 //	for op, err := range store.Operations(ctx) {
-//		if err == nil && !op.State.Terminal() {
-//			queue <- op
+//		if err != nil {
+//			log.Print(err) // continue with the others
+//		} else if !op.State.Terminal() {
+//			queue <- op.ID
 //		}
 //	}
 //

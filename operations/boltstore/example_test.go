@@ -39,7 +39,11 @@ func runProgram(path, id string) error {
 		}
 		if !op.State.Terminal() {
 			fmt.Println("begin again:", op.ID)
-			done := operations.Change[Report]{State: operations.StateSucceeded, Result: &Report{Rows: 7}}
+			done := operations.Change[Report]{
+				State:     operations.StateSucceeded,
+				Result:    &Report{Rows: 7},
+				ExpiresAt: time.Now().Add(24 * time.Hour),
+			}
 			if _, err := operations.Update(ctx, store, op.ID, done); err != nil {
 				return err
 			}

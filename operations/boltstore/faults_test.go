@@ -202,7 +202,7 @@ func (s *jobServer) work(id string) {
 	ctx, store, n := s.ctx, s.store, s.inputs[id]
 	s.workers.Go(func() {
 		_, err := operations.Update(ctx, store, id, operations.Change[squared]{State: operations.StateRunning})
-		if err != nil && !errors.Is(err, operations.ErrInvalidTransition) { // it was running before
+		if err != nil {
 			return
 		}
 		select {

@@ -54,11 +54,12 @@ type Store[T any] struct {
 	watched watch.Set
 }
 
-// record is what is stored of an operation.
+// record is what is stored of an operation. Key and Fingerprint need not be UTF-8, which a
+// string in JSON is.
 type record[T any] struct {
 	Number      uint64                  `json:"number"` // counts in the order of creation
-	Key         string                  `json:"key,omitempty"`
-	Fingerprint string                  `json:"fingerprint,omitempty"`
+	Key         []byte                  `json:"key,omitempty"`
+	Fingerprint []byte                  `json:"fingerprint,omitempty"`
 	Operation   operations.Operation[T] `json:"operation"`
 }
 
@@ -171,8 +172,8 @@ func (t tables[T]) add(r record[T]) error {
 		return err
 	}
 	id := []byte(r.Operation.ID)
-	if r.Key != "" {
-		err = t.keys.Put([]byte(r.Key), id)
+	if len(r.Key) > 0 {
+		err = t.keys.Put(r.Key, id)
 	}
 	return cmp.Or(err, t.order.Put(orderKey(r.Number), id), t.put(r))
 }
@@ -180,8 +181,8 @@ func (t tables[T]) add(r record[T]) error {
 // remove removes what add has stored.
 func (t tables[T]) remove(r record[T]) error {
 	var err error
-	if r.Key != "" {
-		err = t.keys.Delete([]byte(r.Key))
+	if len(r.Key) > 0 {
+		err = t.keys.Delete(r.Key)
 	}
 	return cmp.Or(err, t.order.Delete(orderKey(r.Number)), t.records.Delete([]byte(r.Operation.ID)))
 }
@@ -220,7 +221,7 @@ func (s *Store[T]) CreateOperation(
 			switch {
 			case err != nil:
 				return err
-			case r.Fingerprint != key.Fingerprint:
+			case string(r.Fingerprint) != key.Fingerprint:
 				return operations.ErrKeyReused
 			}
 			stored = r.Operation
@@ -232,7 +233,7 @@ func (s *Store[T]) CreateOperation(
 		stored, created = op, true
 		stored.Version, stored.CreatedAt = 1, now()
 		stored.UpdatedAt = stored.CreatedAt
-		return t.add(record[T]{Key: key.Key, Fingerprint: key.Fingerprint, Operation: stored})
+		return t.add(record[T]{Key: []byte(key.Key), Fingerprint: []byte(key.Fingerprint), Operation: stored})
 	})
 	if err != nil {
 		return operations.Operation[T]{}, false, err

@@ -320,13 +320,15 @@ func TestAKeyThatIsTooLongForTheDatabaseStoresNothing(t *testing.T) {
 func TestUpdateCanBeRepeated(t *testing.T) {
 	s, err := boltstore.New[any](openDB(t, newPath(t)), "jobs")
 	require.NoError(t, err)
-	_, _, err = s.CreateOperation(t.Context(), operations.Operation[any]{ID: "a"}, operations.Submission{})
-	require.NoError(t, err)
-	result := any(struct{ N int }{7})
-	change := operations.Change[any]{State: operations.StateSucceeded, Result: &result}
-	first, err := operations.Update(t.Context(), s, "a", change)
-	require.NoError(t, err)
-	again, err := operations.Update(t.Context(), s, "a", change)
-	require.NoError(t, err)
-	assert.Equal(t, first.Version, again.Version)
+	for i, result := range []any{struct{ B, A int }{7, 8}, "caf\xe9", nil} {
+		id := fmt.Sprint(i)
+		_, _, err = s.CreateOperation(t.Context(), operations.Operation[any]{ID: id}, operations.Submission{})
+		require.NoError(t, err)
+		change := operations.Change[any]{State: operations.StateSucceeded, Result: &result}
+		first, err := operations.Update(t.Context(), s, id, change)
+		require.NoError(t, err)
+		again, err := operations.Update(t.Context(), s, id, change)
+		require.NoError(t, err, id)
+		assert.Equal(t, first.Version, again.Version)
+	}
 }

@@ -50,6 +50,8 @@ func Run(t *testing.T, open func(*testing.T) Repository) {
 		"an id is created once":                             createTwice,
 		"bad ids and states are refused":                    refuse,
 		"a key returns its operation":                       keys,
+		"keys and fingerprints are bytes":                   keysAreBytes,
+		"an update can be repeated":                         repeatUpdate,
 		"update needs the version":                          update,
 		"update keeps the time of creation":                 updateTimes,
 		"an ended context is an error":                      endedContext,
@@ -201,6 +203,73 @@ func keys(t *testing.T, r Repository) {
 		assert.True(t, created)
 	}
 	assert.Equal(t, []string{"a", "c", "d"}, ids(t, r))
+}
+
+// Texts that are no UTF-8 must not be taken for each other, as they are if each bad byte is
+// replaced by the same character.
+func keysAreBytes(t *testing.T, r Repository) {
+	first := operations.Submission{Key: "a\xff", Fingerprint: "f\xff"}
+	other := operations.Submission{Key: "a\ufffd", Fingerprint: "f\xff"}
+	for id, key := range map[string]operations.Submission{"first": first, "other": other} {
+		_, created, err := r.CreateOperation(t.Context(), Operation{ID: id, ExpiresAt: time.Unix(1, 0)}, key)
+		require.NoError(t, err)
+		require.True(t, created)
+		again, created, err := r.CreateOperation(t.Context(), Operation{ID: "x"}, key)
+		require.NoError(t, err)
+		assert.False(t, created)
+		assert.Equal(t, id, again.ID)
+		for _, fingerprint := range []string{"f\xfe", "f\ufffd", "f"} {
+			_, _, err = r.CreateOperation(t.Context(), Operation{ID: "x"}, operations.Submission{Key: key.Key, Fingerprint: fingerprint})
+			require.ErrorIs(t, err, operations.ErrKeyReused)
+		}
+	}
+	op := mustGet(t, r, "other")
+	op.ExpiresAt = time.Time{}
+	_, err := r.UpdateOperation(t.Context(), op)
+	require.NoError(t, err)
+	removed, err := r.Prune(t.Context(), time.Now())
+	require.NoError(t, err)
+	assert.Equal(t, 1, removed)
+	_, created, err := r.CreateOperation(t.Context(), Operation{ID: "new"}, first)
+	require.NoError(t, err)
+	assert.True(t, created, "its key was removed")
+	again, created, err := r.CreateOperation(t.Context(), Operation{ID: "x"}, other)
+	require.NoError(t, err)
+	assert.False(t, created, "the other key was not")
+	assert.Equal(t, "other", again.ID)
+}
+
+// Values whose JSON changes when it is decoded and encoded are still the same.
+func repeatUpdate(t *testing.T, r Repository) {
+	failed := func(detail string, extension any) operations.Change[Result] {
+		return operations.Change[Result]{State: operations.StateFailed,
+			Problem: &problem.Problem{Detail: detail, Extensions: map[string]any{"e": extension}}}
+	}
+	for id, change := range map[string]operations.Change[Result]{
+		"running":           {State: operations.StateRunning},
+		"canceled":          {State: operations.StateCanceled},
+		"a result":          {State: operations.StateSucceeded, Result: &Result{Text: "open caf\xe9", Count: 1}},
+		"no UTF-8":          failed("open caf\xe9", nil),
+		"order of members":  failed("x", struct{ B, A int }{1, 2}),
+		"numbers":           failed("x", []any{1e21, int64(1 << 62), json.RawMessage(` 1.0 `)}),
+		"a problem in it":   failed("<&>", problem.New(400, "x")),
+		"a time and binary": failed("x", []any{time.Unix(1, 1), []byte("\xff")}),
+	} {
+		mustCreate(t, r, Operation{ID: id})
+		first, err := operations.Update(t.Context(), r, id, change)
+		require.NoError(t, err)
+		again, err := operations.Update(t.Context(), r, id, change)
+		require.NoError(t, err, id)
+		assert.Equal(t, first.Version, again.Version)
+
+		for range 2 { // the second one does not change it
+			change.ExpiresAt = time.Unix(7, 7)
+			again, err = operations.Update(t.Context(), r, id, change)
+			require.NoError(t, err, id)
+			assert.Equal(t, first.Version+1, again.Version)
+			assert.True(t, change.ExpiresAt.Equal(again.ExpiresAt))
+		}
+	}
 }
 
 func update(t *testing.T, r Repository) {
