@@ -89,7 +89,7 @@ var (
 type observer struct {
 	clientTrace httptrace.ClientTrace
 
-	writing  bool         // is observed, besides which connections are given
+	writing  bool         // of the request is observed too, not only its connections
 	answered bool         // a response has come
 	asked    atomic.Bool  // for a connection
 	conns    atomic.Int32 // how many were given; net/http may try more than one

@@ -56,8 +56,8 @@
 // A poll is successful if its status is 200, 201, 202 or 204, or in the Location protocol any
 // 2xx.
 //
-// Relative URLs are resolved against the URL of the request (RFC 3986 §5). What holds blanks
-// or control characters, or is not an http or https URL then, is a *ProtocolError.
+// Relative URLs are resolved against the URL of the request (RFC 3986 §5). A URL with
+// spaces or control characters, or of another scheme than http or https, is a *ProtocolError.
 //
 // # The result
 //
@@ -100,8 +100,9 @@
 //
 // Any other error says nothing about the operation. Failures of polls, and of requests for the
 // result, that may pass do not end PollUntilDone until there are several in a row (see
-// [WaitOptions.MaxFailures]). A poll that is not successful is an error, but the end of the
-// operation in the Location protocol, except for 401, 408, 429 and 5xx other than 501.
+// [WaitOptions.MaxFailures]). A poll that is not successful is an error. In the
+// Location protocol a status from 400 on ends the operation, except 401, 408, 429 and 5xx
+// other than 501.
 //
 // # Credentials
 //

@@ -23,16 +23,16 @@ type WaitOptions struct {
 
 	// MaxInterval is the longest interval. Each interval is 1.5 times as long as the one
 	// before, less up to 25 % at random, so that many clients do not poll at the same time.
-	// 0 means 30 s or, if Interval is set, that each interval is exactly Interval. Negative
-	// values are errors.
+	// 0 means 30 s. If Interval is set and MaxInterval is 0, every interval is exactly Interval.
+	// Negative values are errors.
 	MaxInterval time.Duration
 
-	// MaxFailures is how many polls in a row may fail until the wait ends with the error of
-	// the last one, although the failure may pass: by a transport error that is not permanent,
-	// or with the status 408, 429 or 5xx except 501. The pipeline's Retry policy has then made
-	// its attempts for each of these polls. 0 means 5, and a negative value means no limit. Any other
-	// failure ends the wait at once. Requests for the result are counted anew; for them the
-	// status 202 is such a failure too.
+	// MaxFailures is the number of consecutive transient failures that ends the wait. The error
+	// is that of the last one. Transient are transport errors that are not permanent, and the
+	// statuses 408, 429 and 5xx except 501. Each is a poll that the pipeline's Retry policy has
+	// attempted as often as it allows. 0 means 5; negative means no limit. Any other failure
+	// ends the wait at once. Requests for the result are counted anew; for them the status 202
+	// is transient too.
 	MaxFailures int
 }
 

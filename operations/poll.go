@@ -64,8 +64,8 @@ type PollConfig[T any] struct {
 // GET and HEAD respond with 200 and the operation in any state, also if it has failed or was
 // canceled, or with 304 if the ETag is one of If-None-Match (RFC 9110 §13.1.2). DELETE asks
 // for cancellation if PollConfig.Cancel is set: the response is 200 with the operation if it
-// has ended, and 202 otherwise. OPTIONS responds with 204. All of them name the allowed
-// methods if they refuse another one with 405.
+// has ended, and 202 otherwise. OPTIONS responds with 204. Other
+// methods get 405 with an Allow header.
 //
 // Other responses are problems (RFC 9457): 400 for an id that CheckID refuses, 404, 409, 410
 // for an operation that has expired, 500 if the store fails, and 503 with Retry-After if
@@ -196,8 +196,9 @@ func (h *pollHandler[T]) poll(w http.ResponseWriter, r *http.Request, id string)
 }
 
 // lookUntilChanged returns a view of the operation when it has ended or differs from what
-// the client knows, and otherwise after wait or when it expires. The client knows the views
-// that the If-None-Match in known names. Without one, it knows the view at the beginning.
+// the client knows, and otherwise after wait or when it expires. known is the
+// If-None-Match header: the versions that the client has. If it is empty, the client has the
+// version at the beginning.
 func (h *pollHandler[T]) lookUntilChanged(
 	w http.ResponseWriter, r *http.Request, id, known string, wait time.Duration,
 ) (view[T], bool) {

@@ -11,9 +11,8 @@ import (
 
 // LinkOptions are the settings of [Links]. The zero value is right for most services.
 type LinkOptions struct {
-	// Method is the method of the requests after the first. If it is another method than
-	// that of the first request, they have no body. The default is the method of the first
-	// request.
+	// Method is used after the first request. If it differs from the first request's method,
+	// these requests have no body. "" means the first request's method.
 	Method string
 
 	// Statuses are the status codes of a page besides 200. Any other status is an error, a

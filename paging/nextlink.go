@@ -136,8 +136,7 @@ func resolve(base *url.URL, link string) (*url.URL, error) {
 	return u, nil
 }
 
-// normalQuery returns a query with every byte escaped that has more than one meaning or may not
-// be in a URL. It reports whether the escapes that are there are valid.
+// normalQuery escapes the ambiguous and invalid bytes of a query. It reports whether the escapes that are there are valid.
 func normalQuery(query string) (_ string, ok bool) {
 	var b strings.Builder
 	for i := 0; i < len(query); i++ {

@@ -23,8 +23,8 @@ import (
 //
 // A token is fetched if there is none, or if it has expired. One call fetches, in its own
 // goroutine, and the others wait until it is done or their context ends. If the fetch fails,
-// they fail with the same error. If it ends because the context of that call does, the next
-// of them fetches.
+// they fail with the same error. If the fetch fails because that call's context has ended,
+// one of the waiting calls fetches.
 //
 // A token is refreshed early from its RefreshAt on. One call does so while the others use
 // the old token. An error is ignored while the old token is valid, and the next attempt is
@@ -275,7 +275,7 @@ func (p *BearerToken) fetch(ctx context.Context, pending *pendingToken, challeng
 	}
 }
 
-// withoutValues is a context that has only the end of another one.
+// withoutValues keeps the deadline and the cancellation of its parent, not its values.
 type withoutValues struct{ context.Context }
 
 func (withoutValues) Value(any) any { return nil }

@@ -71,9 +71,9 @@
 //
 // # Bodies
 //
-// Each attempt reads the request body with a reader of its own, from the start. So an attempt that
-// the server has answered early cannot disturb the next one, and a file can be logged,
-// redirected and retried. Files are read in place, not into memory. The pipeline closes the
+// Each attempt reads the request body with a reader of its own, from the start. So an attempt with
+// an early response does not affect the next one, and a file can be logged, redirected and
+// retried. Files are read in place, not into memory. The pipeline closes the
 // body once, when nobody reads it any more.
 //
 // [BodyDownload] reads responses of up to 4 MiB into memory. Larger ones are streams, and so

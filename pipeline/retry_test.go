@@ -220,7 +220,9 @@ func TestR12TheCallersContextEndsTheCall(t *testing.T) {
 		assert.Less(t, time.Since(start), 600*time.Millisecond)
 
 		ctx, cancel = context.WithCancel(t.Context())
+		tries := 0
 		hangs := roundTripper(func(r *http.Request) (*http.Response, error) {
+			tries++
 			cancel()
 			<-r.Context().Done()
 			return nil, r.Context().Err()
@@ -229,6 +231,7 @@ func TestR12TheCallersContextEndsTheCall(t *testing.T) {
 		require.NoError(t, err)
 		_, err = over(hangs, slow).Do(req)
 		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, 1, tries)
 	})
 }
 
