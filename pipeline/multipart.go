@@ -69,11 +69,11 @@ func (r *Request) SetMultipart(parts ...Part) error {
 }
 
 var (
-	errPartName    = errors.New("Name is empty")
-	errPartType    = errors.New("ContentType has a control character")
-	errPartNil     = errors.New("Body is nil")
-	errPartOneShot = errors.New("Body is an io.Reader that cannot seek")
-	errPartSize    = errors.New("the size of Body is unknown or too large")
+	errPartName    = errors.New("the name is empty")
+	errPartType    = errors.New("the content type has a control character")
+	errPartNil     = errors.New("the body is nil")
+	errPartOneShot = errors.New("the body is an io.Reader that cannot seek")
+	errPartSize    = errors.New("the size of the body is unknown or too large")
 )
 
 // open returns the content and the header of a part.

@@ -130,7 +130,7 @@ func TestMultipartThatCannotBeSent(t *testing.T) {
 		part pipeline.Part
 		want string
 	}{
-		"no name":                             {pipeline.Part{Body: "x"}, "Name is empty"},
+		"no name":                             {pipeline.Part{Body: "x"}, "the name is empty"},
 		"nil":                                 {pipeline.Part{Name: "p"}, "nil"},
 		"nil file":                            {pipeline.Part{Name: "p", Body: (*os.File)(nil)}, "nil"},
 		"nil reader":                          {pipeline.Part{Name: "p", Body: (*bytes.Reader)(nil)}, "nil"},
