@@ -123,22 +123,23 @@ func (c *call) prepareRetry(last *http.Response) error {
 func (c *call) setContext(a *attempt) {
 	_, plain := c.transport().(*http.Transport)
 	timed := c.client.AttemptTimeout > 0 || c.client.MaxElapsedTime > 0 || c.client.BodyIdleTimeout > 0 || !c.redirects && c.client.httpClient().Timeout > 0
-	if writing := c.asksUnsent() && !idempotentMethod(c.req); writing || timed && plain {
-		a.seen = &observer{writing: writing}
-	}
+	writing := c.asksUnsent() && !idempotentMethod(c.req)
 	marked := c.outer == nil && (!plain || a.number > 1 || attemptOf(c.ctx) != nil)
-	if !timed && !marked && a.seen == nil {
+	if !timed && !marked && !writing {
 		return
 	}
+	all := new(struct { // one allocation
+		ctx  attemptContext
+		req  http.Request
+		seen observer
+	})
+	a.ctx, a.own = &all.ctx, &all.req
 	ctx := c.req.Context()
-	if a.seen != nil {
+	if writing || timed {
+		a.seen = &all.seen
+		a.seen.writing = writing
 		ctx = httptrace.WithClientTrace(ctx, a.seen.trace())
 	}
-	both := new(struct { // one allocation
-		ctx attemptContext
-		req http.Request
-	})
-	a.ctx, a.own = &both.ctx, &both.req
 	a.ctx.Context = ctx
 	a.ctx.client = c.client
 	a.ctx.number = a.number
