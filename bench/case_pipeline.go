@@ -108,8 +108,8 @@ func (b *bench) pipelines() error {
 		}
 		t.write(b.out)
 		name := "pipeline-" + strings.ToLower(form.name)
-		b.atMost(name+"-allocs", allocShare(1), 1./3, "share of azcore's allocations more than net/http", nil)
-		b.atMost(name+"-time", timeShare(1), 1./3, "share of azcore's time more than net/http", nil)
+		b.atMost(name+"-allocs", allocShare(1), 0.3333, "share of azcore's allocations more than net/http", nil)
+		b.atMost(name+"-time", timeShare(1), 0.3333, "share of azcore's time more than net/http", nil)
 	}
 	return nil
 }

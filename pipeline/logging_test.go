@@ -87,8 +87,8 @@ const childVariable = "PIPELINE_TEST_CHILD"
 func TestEnvironmentChild(t *testing.T) {
 	logging := pipeline.Logging{}
 	switch os.Getenv(childVariable) {
-	case "":
-		t.Skip("runs in a child process only")
+	case "": // it is not the child process
+		return
 	case "with a logger":
 		logging.Logger = new(sink).logger()
 	case "with categories":
