@@ -44,8 +44,8 @@
 //     operation has ended.
 //   - Otherwise the operation has ended with the initial response. A 202 is an error then.
 //
-// With Azure-AsyncOperation the provisioningState of the initial response counts too, but not
-// that of a poll. With Operation-Location the member status of the initial response counts. In
+// With Azure-AsyncOperation the provisioningState counts in the initial response too, but not
+// in a poll. With Operation-Location the member status of the initial response counts. In
 // the Location protocol a provisioningState counts in every response.
 //
 // Succeeded, Completed, Failed, Canceled and Cancelled are terminal, and any other word means

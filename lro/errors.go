@@ -27,7 +27,7 @@ type OperationError struct {
 	State State
 
 	// Response is what the service said: its code, message and problem details. Its
-	// StatusCode is that of the response, which is 200 if the poll itself was successful.
+	// StatusCode is 200 if the poll itself was successful.
 	// It is never nil.
 	Response *pipeline.ResponseError
 }

@@ -127,7 +127,7 @@ type Options[T any] struct {
 // is a 202 without any, the error is a [*ProtocolError].
 //
 // New also fails if it cannot read the body and needs it: as the result or, in a 202 whose only
-// status URL is its Location, to tell the protocol. The error is then that of reading, or a
+// status URL is its Location, to tell the protocol. It then returns the error of the read, or a
 // *ProtocolError if the body is larger than Options.MaxBody. The operation may have started
 // nevertheless. So send a POST or PATCH with an Idempotency-Key, if the API knows that header,
 // and have [pipeline.BodyDownload] in the pipeline: [pipeline.Retry] then repeats a request

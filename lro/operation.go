@@ -29,7 +29,7 @@ type operation struct {
 	body    []byte // of last.Response
 }
 
-// record is what is known of an operation in progress. A resume token holds it.
+// record describes an operation in progress. A resume token contains it.
 type record struct {
 	Name        string     `json:"name,omitempty"` // Options.Operation
 	Type        string     `json:"type"`           // of the result

@@ -94,10 +94,10 @@ func checksum(text string) string {
 // Resume returns a Poller for the operation of a token that ResumeToken has returned. It
 // sends no request. The endpoint is the URL of the service: the operation must have been
 // started at its origin, and the credentials of pl are sent only there. User information in
-// it is sent as that of the original URL was.
+// it is sent as the user information of the original URL was.
 //
-// The T, by its name and the path of its package, and Options.Operation must be those of the
-// Poller that the token is from. The error
+// T (its name and package path) and Options.Operation must be the same as for the Poller that
+// made the token. The error
 // is a [*TokenError] if the token is refused.
 func Resume[T any](token, endpoint string, pl pipeline.Pipeline, opts *Options[T]) (*Poller[T], error) {
 	home, err := pipeline.NewRequest(context.Background(), http.MethodGet, endpoint)

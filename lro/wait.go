@@ -27,8 +27,8 @@ type WaitOptions struct {
 	// Negative values are errors.
 	MaxInterval time.Duration
 
-	// MaxFailures is the number of consecutive transient failures that ends the wait. The error
-	// is that of the last one. Transient are transport errors that are not permanent, and the
+	// MaxFailures is the number of consecutive transient failures that ends the wait. The wait
+	// returns the last error. Transport errors that are not permanent are transient, and so are the
 	// statuses 408, 429 and 5xx except 501. Each is a poll that the pipeline's Retry policy has
 	// attempted as often as it allows. 0 means 5; negative means no limit. Any other failure
 	// ends the wait at once. Requests for the result are counted anew; for them the status 202
@@ -83,7 +83,7 @@ func (p *pace) interval() time.Duration {
 //
 // If ctx ends, the error matches ctx.Err(). If the service asks for a delay that passes the
 // deadline of ctx, PollUntilDone does not wait for that, and returns an error that matches
-// [context.DeadlineExceeded]. Other errors are those of Poll and Result. After an error that
+// [context.DeadlineExceeded]. It also returns the errors of Poll and Result. After an error that
 // is not an [*OperationError], PollUntilDone may be called again.
 func (p *Poller[T]) PollUntilDone(ctx context.Context, options *WaitOptions) (T, error) {
 	if options == nil {

@@ -83,7 +83,7 @@ func merge(target, patch any) any {
 
 // An object is a JSON object whose members have an order.
 type object struct {
-	names   []string // in order, also those of removed members
+	names   []string // in order, removed members included
 	members map[string]member
 }
 

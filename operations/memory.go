@@ -32,8 +32,8 @@ type memoryRecord[T any] struct {
 	number     uint64 // counts in the order of creation
 }
 
-// GetOperation returns the operation with this id and whether there is one. The error is
-// that of ctx.
+// GetOperation returns the operation with this id and whether there is one. It returns
+// the error of ctx.
 func (s *MemoryStore[T]) GetOperation(ctx context.Context, id string) (Operation[T], bool, error) {
 	if err := ctx.Err(); err != nil {
 		return Operation[T]{}, false, err
@@ -143,7 +143,7 @@ func (s *MemoryStore[T]) inOrder() []memoryRecord[T] {
 }
 
 // Prune removes the operations that have expired at the given time, and their keys. It
-// returns how many it has removed. The error is that of ctx.
+// returns how many it has removed. It returns the error of ctx.
 func (s *MemoryStore[T]) Prune(ctx context.Context, at time.Time) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err

@@ -17,7 +17,7 @@ import (
 // canceled. The response is then 409.
 var ErrNotCancelable = errors.New("operations: not cancelable")
 
-// lookInterval is how often the store is asked while a client waits, if it is no Watcher.
+// lookInterval is how often the store is asked while a client waits, unless it is a Watcher.
 const lookInterval = 250 * time.Millisecond
 
 // PollConfig has the settings of PollHandler. Only Store is required.

@@ -30,8 +30,8 @@ type SubmitConfig[T any] struct {
 
 	// Begin starts the work of a new operation and returns soon, for example after it has put
 	// op into a queue. It is called once for each operation, also if the client has gone. The
-	// body of r can be read. The context of r does not end; its values are those of the
-	// request.
+	// body of r can be read. The context of r does not end, but has the values of the
+	// request's context.
 	//
 	// If Begin returns an error, the operation fails with the problem.Problem that the error
 	// is or wraps, or else with one that has a fixed text. The response is 202 all the same,
@@ -80,7 +80,7 @@ type SubmitConfig[T any] struct {
 // repeat a request whose response it has not seen. The key is any text of 1 to 255 bytes,
 // used as it is, with its quotes if it has any. The same key with the same method, path,
 // query, Content-Type and body gets the id, the Location and the current state of the same
-// operation, and "Idempotency-Replayed: true". Path and query are those of
+// operation, and "Idempotency-Replayed: true". Path and query are taken from
 // http.Request.RequestURI. The same key with another request gets 422. A key is known as
 // long as its operation is stored; after the operation has expired, the response is 410.
 //

@@ -56,7 +56,7 @@
 // # Errors
 //
 // An error ends the pager: More is false, and NextPage returns the same error again without
-// fetching, also if the error is that of a canceled context. So a loop over More ends after an
+// fetching, also if the context was canceled. So a loop over More ends after an
 // error. To retry a page before that, retry in the Fetch, for example with a pipeline that has
 // [pipeline.Retry].
 //

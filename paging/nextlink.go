@@ -80,7 +80,7 @@ func NextLink(resp *http.Response) (string, error) {
 }
 
 // Resolve returns the absolute URL of a link to the next page. A relative link is resolved
-// against the URL of resp.Request, which after redirects is that of the last one (RFC 3986
+// against the URL of resp.Request, which is the last request after redirects (RFC 3986
 // §5). An empty link results in "".
 //
 // The URL has no user information and no fragment. In its query a plus sign and a space become

@@ -147,7 +147,7 @@ func (r *Request) open() io.ReadCloser {
 
 func hasBody(raw *http.Request) bool { return raw.Body != nil && raw.Body != http.NoBody }
 
-// body is what is known of the Body of a request.
+// body describes the Body of a request.
 type body struct {
 	reader io.ReadCloser                 // Body
 	get    func() (io.ReadCloser, error) // the GetBody that belongs to it; may be nil

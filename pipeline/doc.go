@@ -90,7 +90,7 @@
 //
 // # Secrets
 //
-// Credentials are sent to one origin, that of the call's first request. If a redirect or a
+// Credentials are sent only to the origin of the call's first request. If a redirect or a
 // link leads to another scheme, host or port, only header fields that hold no secret are
 // sent there. URLs in errors and log lines have no password and no query values; headers in
 // log lines are replaced by REDACTED unless they are known to be harmless.

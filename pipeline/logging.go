@@ -352,7 +352,7 @@ func appendRequestBody(attrs []slog.Attr, key string, req *Request) []slog.Attr 
 	return appendBody(attrs, key, data)
 }
 
-// appendResponseBody appends the body of resp if it is in memory, or that of an error.
+// appendResponseBody appends the body of resp if it is in memory, or if resp is an error.
 func appendResponseBody(attrs []slog.Attr, resp *http.Response) []slog.Attr {
 	if !readable(resp.Header) {
 		return attrs

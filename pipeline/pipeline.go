@@ -146,9 +146,9 @@ func (p Pipeline) Do(req *Request) (*http.Response, error) {
 }
 
 // RoundTrip implements [http.RoundTripper], so that a pipeline can be the Transport of an
-// [http.Client]. Each hop of a redirect passes the policies. To another origin than that of
-// the first hop it sends the header of r, which is the http.Client's choice, and of what the
-// policies add only harmless fields (see [New]). RoundTrip does not modify r.
+// [http.Client]. Each hop of a redirect passes the policies. If a hop
+// goes to another origin than the first one, RoundTrip sends the header of r, which is the
+// http.Client's choice, but only harmless fields of those that policies add (see [New]). RoundTrip does not modify r.
 func (p Pipeline) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r == nil {
 		return nil, errNilRequest

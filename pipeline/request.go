@@ -69,8 +69,8 @@ func NewRequest(ctx context.Context, method, endpoint string, options ...CallOpt
 }
 
 // FromRequest returns a Request that sends raw, which the pipeline's policies then change.
-// A Body without GetBody can be read only once: [Retry] keeps what is read of it, up to the
-// ReplayMax of its client.
+// A Body without GetBody can be read only once: [Retry] keeps the bytes that were read, up to
+// the ReplayMax of its client.
 func FromRequest(raw *http.Request) (*Request, error) {
 	switch {
 	case raw == nil || raw.URL == nil:
@@ -150,8 +150,8 @@ func (r *Request) send() (*http.Response, error) {
 	return resp, err
 }
 
-// Foreign reports whether the origin of the request's URL differs from that of the call, which
-// is the first request's or the one set by [CallOrigin]. Only harmless header fields are sent
+// Foreign reports whether the origin of the request's URL differs from the call's origin: the
+// first request's, or the one set by [CallOrigin]. Only harmless header fields are sent
 // to it (see [New]). If Foreign is true, do not fetch or add credentials.
 func (r *Request) Foreign() bool {
 	return r.op.home != (origin{}) && originOf(r.raw.URL) != r.op.home

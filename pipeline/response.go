@@ -28,7 +28,7 @@ func newPayload(data []byte) *payload {
 func (p *payload) Close() error { return nil }
 
 // Payload returns the whole body of a response, whatever was read of it since the first
-// Payload. The first one reads what is left of the body, closes it, and keeps it in resp.Body,
+// Payload. The first one reads the rest of the body, closes it, and keeps it in resp.Body,
 // which can then be read too. On an error the body is closed. A body of more than 64 MiB is
 // an error: read resp.Body instead. The caller must not change the bytes.
 func Payload(resp *http.Response) ([]byte, error) {

@@ -220,7 +220,7 @@ func (e *ResponseError) Verbose() string {
 	return b.String()
 }
 
-// describe returns the text of the error. body is that of the response.
+// describe returns the text of the error. body is the response body.
 func (e *ResponseError) describe(body []byte) string {
 	var parts []string
 	add := func(text string) {

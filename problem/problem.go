@@ -96,7 +96,7 @@ func (p Problem) Error() string {
 	}, text)
 }
 
-// standard reports whether name is that of a member that RFC 9457 §3.1 defines.
+// standard reports whether RFC 9457 §3.1 defines a member with this name.
 func standard(name string) bool {
 	switch name {
 	case "type", "title", "status", "detail", "instance":

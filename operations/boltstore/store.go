@@ -355,8 +355,7 @@ func (s *Store[T]) Prune(ctx context.Context, at time.Time) (int, error) {
 	return removed, nil
 }
 
-// removeExpired removes those of the operations that are still expired, and returns their
-// ids.
+// removeExpired removes the operations that are still expired, and returns their ids.
 func (s *Store[T]) removeExpired(ctx context.Context, ids []string, at time.Time) (removed []string, err error) {
 	if len(ids) == 0 {
 		return nil, nil

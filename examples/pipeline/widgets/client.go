@@ -38,7 +38,7 @@ type Options struct {
 	ApplicationID string
 	// Logger logs requests and responses. Nil means that RETRYABLEHTTP_LOG decides.
 	Logger *slog.Logger
-	// Retry has the settings for retries. Nil means those of package pipeline, with an
+	// Retry has the settings for retries. Nil means the recommended ones, with an
 	// Idempotency-Key, which the service knows.
 	Retry *retryablehttp.Client
 	// Transport sends the requests. Nil means a shared http.Client.
