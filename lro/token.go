@@ -97,8 +97,7 @@ func checksum(text string) string {
 // it is sent as the user information of the original URL was.
 //
 // T (its name and package path) and Options.Operation must be the same as for the Poller that
-// made the token. The error
-// is a [*TokenError] if the token is refused.
+// made the token. If the token is refused, the error is a [*TokenError].
 func Resume[T any](token, endpoint string, pl pipeline.Pipeline, opts *Options[T]) (*Poller[T], error) {
 	home, err := pipeline.NewRequest(context.Background(), http.MethodGet, endpoint)
 	if err != nil {
