@@ -30,6 +30,9 @@ SKIPPED := /^=== / { test = $$3; next } \
 	/^(ok|\?|FAIL)[ \t]/ { print; delete said; test = ""; next } \
 	{ said[test] = said[test] $$0 "\n" }
 
+# What makes a storm the same in every run with the same seed.
+SEEDED := -tags seeded -ldflags=-checklinkname=0
+
 FUZZTIME ?= 10s
 
 .PHONY: help
@@ -107,6 +110,9 @@ modules: ## vet, staticcheck and tests with the race detector in every other mod
 		go -C "$$m" test -race -v ./... >"$$out" 2>&1 || { cat "$$out"; exit 1; }; \
 		awk '$(SKIPPED)' "$$out"; \
 	done
+	@echo "== go vet and go test of the seeded storm"
+	@go -C bench vet -tags seeded ./storm
+	@go -C bench test $(SEEDED) -run TestTheSeedDecidesEverything ./storm
 
 .PHONY: fuzz
 fuzz: ## fuzz every fuzz target of every module for FUZZTIME (10s)
@@ -118,7 +124,7 @@ fuzz: ## fuzz every fuzz target of every module for FUZZTIME (10s)
 
 .PHONY: storm
 storm: ## what retries do to a server of limited capacity, in virtual time; writes docs/storm.md and its figures
-	@go -C bench run ./storm
+	@go -C bench run $(SEEDED) ./storm
 
 .PHONY: bench
 bench: ## the comparison with other libraries, written into docs/benchmarks.md; about 10 minutes

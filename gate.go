@@ -23,7 +23,7 @@ const (
 	gateNotice = 0.05
 	// gateBadShare is the share of refusals from which on a host has more than it bears,
 	// gateDownShare the one from which on it bears nothing.
-	gateBadShare    = 0.2
+	gateBadShare    = 0.12
 	gateFewBadShare = 0.4
 	gateFineShare   = 0.05
 	gateDownShare   = 0.9
@@ -32,12 +32,15 @@ const (
 	gateMinRate  = 1
 	gateMinShare = 0.05
 	// gateStart is the share of the known rate up to which the rate grows fourfold in each
-	// interval.
-	gateStart = 0.7
-	// gateGrowth is how much of it the rate grows in a second, and gateStep how much of it for
-	// each response, whichever is less.
-	gateGrowth = 0.8
-	gateStep   = 0.03
+	// interval, and gateFewStart the share if the known rate is below gateEnough: the host
+	// may have many such clients, and each knows the rate less well.
+	gateStart    = 0.7
+	gateFewStart = 0.65
+	// gateGrowth is how much of it the rate grows in a second at most. Otherwise it grows by
+	// gateStep for each response, and by gateFineStep for each one since the last refusal.
+	gateGrowth   = 1
+	gateStep     = 0.005
+	gateFineStep = 0.001
 	// gateCalm is after how many intervals in which nobody had to wait a host is well.
 	gateCalm = 10
 	// gateMemory is how long something is known about a host that nobody uses.
@@ -60,7 +63,7 @@ const (
 // one refusal may come from one bad server of several. No call waits for a Gate for longer
 // than its Client.RetryAfterMax.
 //
-// To a host that refuses more than a fifth of the attempts, they are sent at a lower rate:
+// To a host that refuses more than an eighth of the attempts, they are sent at a lower rate:
 // what it has served, or a twentieth of the former rate if it serves nothing. The rate
 // rises while the host serves all, and the limit is gone a second after nobody had to wait
 // for it. If a lower rate does not lower the share of refusals, there is no limit.
@@ -118,6 +121,7 @@ type gateHost struct {
 	limited   bool
 	announced bool      // the host has said which rate it bears
 	streak    int       // refusals in a row
+	fine      int       // other responses in a row
 	measured  bool      // a part of the attempts was refused since it is limited
 	known     float64   // the rate that the host has borne
 	down      bool      // it has served nothing
@@ -202,8 +206,10 @@ func (h *gateHost) observe(sent, at time.Time, r result) {
 	switch r {
 	case resultServed:
 		h.streak = 0
+		h.fine++
 	case resultRefused:
 		h.streak++
+		h.fine = 0
 	}
 	if sent.Before(h.since) || r == resultUnknown {
 		return
@@ -212,7 +218,7 @@ func (h *gateHost) observe(sent, at time.Time, r result) {
 		if h.down { // until now
 			h.down = false
 			h.begin(at)
-			h.rate = max(h.rate, min(4*h.rate, gateStart*h.known))
+			h.rate = max(h.rate, min(4*h.rate, h.start()))
 		}
 		h.served++
 	} else {
@@ -226,7 +232,7 @@ func (h *gateHost) observe(sent, at time.Time, r result) {
 
 // watch begins to look at results. mu is held.
 func (h *gateHost) watch(at time.Time) {
-	h.known, h.measured, h.announced, h.streak = gateMinRate, false, false, 0
+	h.known, h.measured, h.announced, h.streak, h.fine = gateMinRate, false, false, 0, 0
 	h.max, h.tokens, h.at = 1, 1, at
 	h.begin(at)
 	h.watched.Store(true)
@@ -304,9 +310,18 @@ func (h *gateHost) lower(result interval, at time.Time) {
 		h.rate = max(0.7*rate, result.served)
 	} else {
 		h.rate = max(0.5*rate, result.served)
+		h.tokens = 0.5 - rand.Float64() // so that many clients do not send their next attempts together
 	}
 	h.rate = max(h.rate, gateMinRate, gateMinShare*max(h.known, h.recent.perSecond(at)))
 	h.limited, h.calm = true, 0
+}
+
+// start returns the rate up to which the rate grows fast. mu is held.
+func (h *gateHost) start() float64 {
+	if h.known < gateEnough {
+		return gateFewStart * h.known
+	}
+	return gateStart * h.known
 }
 
 // raise raises the rate, the faster the longer the host has served all. mu is held.
@@ -322,12 +337,12 @@ func (h *gateHost) raise(share, elapsed float64) {
 	}
 	h.calm = 0
 	switch {
-	case h.rate < gateStart*h.known:
-		h.rate = min(4*h.rate, gateStart*h.known)
+	case h.rate < h.start():
+		h.rate = min(4*h.rate, h.start())
 	case share > gateFineShare:
 		h.rate *= 1.01
 	case h.taken-h.back <= h.taken/20+1: // else the host takes longer for more
-		h.rate *= 1 + min(gateGrowth*elapsed, gateStep*float64(h.served))
+		h.rate *= 1 + min(gateGrowth*elapsed, gateStep*float64(h.served)+gateFineStep*float64(h.fine))
 	}
 }
 

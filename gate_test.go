@@ -515,7 +515,7 @@ func TestGateDoesNotHoldBackABatchForLong(t *testing.T) {
 		h := newHost(unavailable(time.Second))
 		client := clientOf(h)
 		client.Gate, client.RetryMax = new(Gate), 0
-		for range 3 {
+		for range 2 {
 			_, err := client.Get("http://host/")
 			assert.Error(t, err)
 			time.Sleep(100 * time.Millisecond)

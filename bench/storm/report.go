@@ -12,8 +12,8 @@ import (
 // report writes the tables in Markdown. figures is the folder of the figures as the text
 // refers to it; "" leaves them out.
 func (st *study) report(w io.Writer, figures string) {
-	fmt.Fprintf(w, "Measured on %s with %s, seed %d, runs of each scenario with each library: %d.\n\n",
-		time.Now().Format(time.DateOnly), runtime.Version(), st.seed, st.runs)
+	fmt.Fprintf(w, "Measured on %s with %s, seeds %d to %d.\n\n",
+		time.Now().Format(time.DateOnly), runtime.Version(), st.seed, st.seed+uint64(st.runs)-1)
 	st.writeGoals(w)
 	grown := false
 	for _, s := range st.scenarios {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	mathrand "math/rand"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -27,8 +26,7 @@ func runInBubble(s *scenario, l *library, seed uint64) (r *result, err error) {
 // run runs a scenario with one library, in the bubble of its caller. It returns when the
 // last call has ended.
 func run(s *scenario, l *library, seed uint64) (*result, error) {
-	//lint:ignore SA1019 It makes the jitter of some libraries the same in every run. The directive in main.go turns it on.
-	mathrand.Seed(int64(seed))
+	seedLibraries(seed)
 	m := &meter{}
 	var crowds []*crowd
 	for i := range max(1, s.copies) {

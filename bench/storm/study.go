@@ -10,8 +10,8 @@ import (
 
 // A study is what one run of this program measures.
 type study struct {
-	seed      uint64
-	runs      int // of each scenario with each library
+	seed      uint64 // of the first run; the next have the next seeds
+	runs      int    // of each scenario with each library
 	scenarios []*scenario
 	libraries []*library
 	results   map[experiment][]*result
@@ -61,8 +61,8 @@ func (st *study) measure(progress io.Writer) error {
 	for _, s := range st.scenarios {
 		begin := time.Now()
 		for _, l := range st.contenders(s) {
-			for range st.runsOf(s) {
-				r, err := runInBubble(s, l, st.seed)
+			for i := range st.runsOf(s) {
+				r, err := runInBubble(s, l, st.seed+uint64(i))
 				if err != nil {
 					return fmt.Errorf("scenario %s with %s: %w", s.name, l.name, err)
 				}
