@@ -2,7 +2,7 @@ package retryablehttp
 
 import (
 	"crypto/rand"
-	"fmt"
+	"encoding/hex"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,10 +14,14 @@ const idempotencyKey = "Idempotency-Key"
 // [Client.IdempotencyKey].
 func NewIdempotencyKey(*http.Request) string {
 	var u [16]byte
-	rand.Read(u[:]) // never fails
-	u[6] = u[6]&0x0f | 0x40
-	u[8] = u[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+	rand.Read(u[:])         // never fails
+	u[6] = u[6]&0x0f | 0x40 // the version
+	u[8] = u[8]&0x3f | 0x80 // the variant
+	text := []byte("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")
+	for _, part := range [...]struct{ at, from, to int }{{0, 0, 4}, {9, 4, 6}, {14, 6, 8}, {19, 8, 10}, {24, 10, 16}} {
+		hex.Encode(text[part.at:], u[part.from:part.to])
+	}
+	return string(text)
 }
 
 // idempotent reports whether repeating the request has the effect of sending it once:

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
-	"unicode"
 
 	"github.com/a0b132ce/retryablehttp"
 	"github.com/a0b132ce/retryablehttp/internal/redact"
@@ -36,17 +34,16 @@ type OperationError struct {
 func (e *OperationError) Error() string {
 	text := "lro: operation " + e.State.String()
 	details := e.Response.Code
-	switch {
-	case details == "":
-		details = e.Response.Message
-	case e.Response.Message != "":
+	switch code := e.Response.StatusCode; {
+	case details != "" && e.Response.Message != "":
 		details += ": " + e.Response.Message
-	}
-	if code := e.Response.StatusCode; details == "" && code >= 300 {
+	case details == "" && e.Response.Message == "" && code >= 300:
 		details = fmt.Sprintf("%d %s", code, http.StatusText(code))
+	default:
+		details += e.Response.Message
 	}
 	if details != "" {
-		text += ": " + oneLine(details)
+		text += ": " + redact.Line(details, maxText, redact.URL)
 	}
 	return text
 }
@@ -56,20 +53,6 @@ func (e *OperationError) Unwrap() error { return e.Response }
 
 // maxText is how many bytes of a text of the service an error shows.
 const maxText = 1024
-
-// oneLine returns the beginning of text, without control characters and secrets of URLs.
-func oneLine(text string) string {
-	text = redact.Text(text[:min(len(text), 8*maxText)], redact.URL)
-	if len(text) > maxText {
-		text = text[:maxText] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-}
 
 // ProtocolError is the error for a response that does not follow the protocol of the
 // operation, or is too large. It says nothing about the state of the operation.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/a0b132ce/retryablehttp/pipeline"
 )
@@ -68,11 +69,7 @@ const (
 
 // known reports whether f is one of the constants.
 func (f FinalState) known() bool {
-	switch f {
-	case FinalStateDefault, FinalStateLocation, FinalStateOriginalURL, FinalStateOperation:
-		return true
-	}
-	return false
+	return slices.Contains([]FinalState{FinalStateDefault, FinalStateLocation, FinalStateOriginalURL, FinalStateOperation}, f)
 }
 
 // DefaultMaxBody is the limit of response bodies if Options.MaxBody is 0: 4 MiB.
@@ -144,6 +141,12 @@ func newPoller[T any](pl pipeline.Pipeline, opts *Options[T]) *Poller[T] {
 	p := new(Poller[T])
 	if opts != nil {
 		p.opts = *opts
+	}
+	if p.opts.Result == nil {
+		p.opts.Result = new(T)
+	}
+	if p.opts.Decode == nil {
+		p.opts.Decode = func(resp *http.Response, v *T) error { return pipeline.DecodeJSON(resp, v) }
 	}
 	p.op = operation{
 		record: record{

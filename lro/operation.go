@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/a0b132ce/retryablehttp/internal/origin"
 	"github.com/a0b132ce/retryablehttp/internal/redact"
 	"github.com/a0b132ce/retryablehttp/internal/retryafter"
 	"github.com/a0b132ce/retryablehttp/pipeline"
@@ -59,10 +60,7 @@ func (op *operation) begin(resp *http.Response) error {
 	if !success(resp) {
 		return fmt.Errorf("lro: starting the operation: %w", pipeline.NewResponseError(resp))
 	}
-	first := resp.Request // before any redirect
-	for first.Response != nil && first.Response.Request != nil {
-		first = first.Response.Request
-	}
+	first := origin.FirstRequest(resp.Request)
 	original, err := resolve(nil, first.URL.String())
 	if err != nil {
 		return fmt.Errorf("lro: the URL of the original request: %w", err)
@@ -105,10 +103,7 @@ func (op *operation) poll(ctx context.Context) (Status, error) {
 
 // shown returns the URL of the next poll without secrets.
 func (op *operation) shown() string {
-	u, err := url.Parse(op.PollURL)
-	if err != nil {
-		return redact.String(op.PollURL, redact.URL)
-	}
+	u, _ := url.Parse(op.PollURL) // resolve has made it
 	return op.pl.RedactURL(u)
 }
 
@@ -122,7 +117,7 @@ func (op *operation) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	op.set(status, body)
+	op.last, op.body = status, body
 	if op.Protocol != protocolLocation || status.State != InProgress {
 		return nil
 	}
@@ -131,11 +126,6 @@ func (op *operation) ask(ctx context.Context) error {
 		op.PollURL = next
 	}
 	return err
-}
-
-// set sets the status.
-func (op *operation) set(status Status, body []byte) {
-	op.last, op.body = status, body
 }
 
 // obey notes when the service wants the next request.

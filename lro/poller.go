@@ -104,22 +104,13 @@ func (p *Poller[T]) finish(ctx context.Context, options WaitOptions) (T, error) 
 			return zero, err
 		}
 	}
-	result := new(T)
-	if p.opts.Result != nil {
-		*result = *p.opts.Result
-	}
+	result := *p.opts.Result
 	if len(body) > 0 {
-		decode := p.opts.Decode
-		if decode == nil {
-			decode = func(resp *http.Response, v *T) error { return pipeline.DecodeJSON(resp, v) }
-		}
-		if err := decode(withBody(resp, body), result); err != nil {
+		if err := p.opts.Decode(withBody(resp, body), &result); err != nil {
 			return zero, fmt.Errorf("lro: decoding the result: %w", err)
 		}
 	}
-	if p.opts.Result != nil {
-		*p.opts.Result = *result
-	}
-	p.finished, p.result = true, *result
-	return p.result, nil
+	*p.opts.Result = result
+	p.finished, p.result = true, result
+	return result, nil
 }

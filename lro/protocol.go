@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/a0b132ce/retryablehttp/internal/redact"
@@ -30,11 +31,7 @@ const (
 
 // known reports whether an operation in progress can have the protocol.
 func (p protocol) known() bool {
-	switch p {
-	case protocolAsync, protocolMonitor, protocolOperations, protocolLocation, protocolBody:
-		return true
-	}
-	return false
+	return slices.Contains([]protocol{protocolAsync, protocolMonitor, protocolOperations, protocolLocation, protocolBody}, p)
 }
 
 // statePath is where a JSON body has the state.
@@ -115,12 +112,11 @@ func (op *operation) detect(resp *http.Response, body []byte) error {
 		op.Protocol, word = protocolNone, ""
 	}
 	status := Status{State: stateOf(word), Text: word, Response: resp}
-	switch {
-	case op.Protocol == protocolNone,
-		op.Protocol == protocolBody && word == "" && pipeline.HasStatus(resp, http.StatusOK, http.StatusNoContent):
+	if op.Protocol == protocolNone ||
+		op.Protocol == protocolBody && word == "" && pipeline.HasStatus(resp, http.StatusOK, http.StatusNoContent) {
 		status.State = Succeeded
 	}
-	op.set(status, body)
+	op.last, op.body = status, body
 	return nil
 }
 
@@ -153,7 +149,7 @@ func (op *operation) read(resp *http.Response, body []byte) (Status, error) {
 	case protocolOperations:
 		status.Progress = progress(body)
 		if err == nil && !operationsWord(word) {
-			err = fmt.Errorf("the state is %q", oneLine(word))
+			err = fmt.Errorf("the state is %q", redact.Line(word, maxText, redact.URL))
 		}
 	default:
 		if err == nil && word == "" {

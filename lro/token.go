@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/a0b132ce/retryablehttp/internal/origin"
 	"github.com/a0b132ce/retryablehttp/pipeline"
 )
 
@@ -163,22 +164,18 @@ func (r *record) check(wants record, endpoint *url.URL) (*url.URL, error) {
 	case !r.Final.known():
 		return nil, malformed("it has an unknown final state")
 	}
-	urls := []*string{&r.OriginalURL, &r.PollURL}
-	if r.LocationURL != "" {
-		urls = append(urls, &r.LocationURL)
-	}
-	for _, u := range urls {
+	for _, ref := range []*string{&r.OriginalURL, &r.PollURL, &r.LocationURL} {
+		if ref == &r.LocationURL && *ref == "" {
+			continue
+		}
 		var err error
-		if *u, err = resolve(nil, *u); err != nil {
+		if *ref, err = resolve(nil, *ref); err != nil {
 			return nil, malformed("it has a URL that is not one")
 		}
 	}
-	original, err := pipeline.NewRequest(context.Background(), http.MethodGet, r.OriginalURL, pipeline.CallOrigin(endpoint))
-	switch {
-	case err != nil:
-		return nil, malformed("it has a URL that is not one")
-	case original.Foreign():
+	original, err := url.Parse(r.OriginalURL)
+	if err != nil || origin.Of(original) != origin.Of(endpoint) {
 		return nil, &TokenError{TokenOrigin, "the operation was started at another origin"}
 	}
-	return original.Raw().URL, nil
+	return original, nil
 }

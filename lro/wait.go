@@ -1,6 +1,7 @@
 package lro
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,17 +50,12 @@ type pace struct {
 }
 
 func (o WaitOptions) pace() (pace, error) {
-	p := pace{next: o.Interval, max: o.MaxInterval}
-	switch {
-	case o.Interval < 0 || o.MaxInterval < 0:
-		return p, errors.New("lro: negative interval in WaitOptions")
-	case o.Interval > 0 && o.MaxInterval == 0:
-		p.max, p.exact = o.Interval, true
-	case o.MaxInterval == 0:
-		p.max = defaultMaxInterval
+	if o.Interval < 0 || o.MaxInterval < 0 {
+		return pace{}, errors.New("lro: negative interval in WaitOptions")
 	}
-	if p.next == 0 {
-		p.next = defaultInterval
+	p := pace{next: cmp.Or(o.Interval, defaultInterval), max: cmp.Or(o.MaxInterval, defaultMaxInterval)}
+	if o.Interval > 0 && o.MaxInterval == 0 {
+		p.max, p.exact = p.next, true
 	}
 	p.next = min(p.next, p.max)
 	return p, nil
@@ -113,31 +109,31 @@ func (op *operation) states(ctx context.Context, options WaitOptions) iter.Seq2[
 			yield(op.last, err)
 			return
 		}
-		err := op.pause(ctx, 0)
-		if err == nil {
-			err = op.repeat(ctx, options, func() (done bool, err error) {
-				status, err := op.poll(ctx)
-				if err != nil {
-					return false, err
-				}
-				return !yield(status, nil) || status.State != InProgress, nil
-			})
-		}
+		err := op.repeat(ctx, options, func() (done bool, err error) {
+			status, err := op.poll(ctx)
+			if err != nil {
+				return false, err
+			}
+			return !yield(status, nil) || status.State != InProgress, nil
+		})
 		if err != nil {
 			yield(op.last, err)
 		}
 	}
 }
 
-// repeat calls step, with pauses between the calls, until it is done or there is an error that
+// repeat calls step, with a pause before each call, until it is done or there is an error that
 // ends the wait.
 func (op *operation) repeat(ctx context.Context, options WaitOptions, step func() (done bool, err error)) error {
 	pace, err := options.pace()
 	if err != nil {
 		return err
 	}
-	failures := 0
-	for {
+	failures, maxFailures := 0, cmp.Or(options.MaxFailures, defaultMaxFailures)
+	for interval := time.Duration(0); ; interval = pace.interval() {
+		if err := op.pause(ctx, interval); err != nil {
+			return err
+		}
 		done, err := step()
 		switch {
 		case err == nil && done:
@@ -146,22 +142,11 @@ func (op *operation) repeat(ctx context.Context, options WaitOptions, step func(
 			failures = 0
 		default:
 			failures++
-			if ctx.Err() != nil || !transient(err) || options.exhausted(failures) {
+			if ctx.Err() != nil || !transient(err) || failures == maxFailures {
 				return ended(ctx, err)
 			}
 		}
-		if err := op.pause(ctx, pace.interval()); err != nil {
-			return err
-		}
 	}
-}
-
-// exhausted reports whether a wait ends after the given number of failures in a row.
-func (o WaitOptions) exhausted(failures int) bool {
-	if o.MaxFailures == 0 {
-		return failures >= defaultMaxFailures
-	}
-	return o.MaxFailures > 0 && failures >= o.MaxFailures
 }
 
 // ended returns the error of a wait. It matches ctx.Err().

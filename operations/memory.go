@@ -21,7 +21,7 @@ type MemoryStore[T any] struct {
 	mu      sync.Mutex
 	records map[string]*memoryRecord[T] // by the id of the operation
 	keys    map[string]*memoryRecord[T] // by Submission.Key
-	created uint64                      // how many were created
+	order   []*memoryRecord[T]          // in the order of creation
 	watched watch.Set
 }
 
@@ -29,7 +29,6 @@ type MemoryStore[T any] struct {
 type memoryRecord[T any] struct {
 	op         Operation[T]
 	submission Submission
-	number     uint64 // counts in the order of creation
 }
 
 // GetOperation returns the operation with this id and whether there is one. It returns
@@ -73,9 +72,9 @@ func (s *MemoryStore[T]) CreateOperation(ctx context.Context, op Operation[T], k
 	}
 	op.Version, op.CreatedAt = 1, time.Now().UTC()
 	op.UpdatedAt = op.CreatedAt
-	s.created++
-	record := &memoryRecord[T]{op: op, submission: key, number: s.created}
+	record := &memoryRecord[T]{op, key}
 	s.records[op.ID] = record
+	s.order = append(s.order, record)
 	if key.Key != "" {
 		s.keys[key.Key] = record
 	}
@@ -118,28 +117,26 @@ func (s *MemoryStore[T]) WatchOperation(id string) (changed <-chan struct{}, sto
 // iteration begins. It yields the error of ctx and stops when ctx ends.
 func (s *MemoryStore[T]) Operations(ctx context.Context) iter.Seq2[Operation[T], error] {
 	return func(yield func(Operation[T], error) bool) {
-		for _, record := range s.inOrder() {
+		for _, op := range s.all() {
 			if err := ctx.Err(); err != nil {
 				yield(Operation[T]{}, err)
 				return
 			}
-			if !yield(record.op, nil) {
+			if !yield(op, nil) {
 				return
 			}
 		}
 	}
 }
 
-// inOrder returns copies of all records in the order of their creation.
-func (s *MemoryStore[T]) inOrder() []memoryRecord[T] {
+func (s *MemoryStore[T]) all() []Operation[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	records := make([]memoryRecord[T], 0, len(s.records))
-	for _, record := range s.records {
-		records = append(records, *record)
+	ops := make([]Operation[T], len(s.order))
+	for i, record := range s.order {
+		ops[i] = record.op
 	}
-	slices.SortFunc(records, func(a, b memoryRecord[T]) int { return cmp.Compare(a.number, b.number) })
-	return records
+	return ops
 }
 
 // Prune removes the operations that have expired at the given time, and their keys. It
@@ -150,15 +147,15 @@ func (s *MemoryStore[T]) Prune(ctx context.Context, at time.Time) (int, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	removed := 0
-	for id, record := range s.records {
-		if !record.op.expired(at) {
-			continue
+	before := len(s.order)
+	s.order = slices.DeleteFunc(s.order, func(record *memoryRecord[T]) bool {
+		expired := record.op.expired(at)
+		if expired {
+			delete(s.records, record.op.ID)
+			delete(s.keys, record.submission.Key)
+			s.watched.Notify(record.op.ID)
 		}
-		delete(s.records, id)
-		delete(s.keys, record.submission.Key)
-		s.watched.Notify(id)
-		removed++
-	}
-	return removed, nil
+		return expired
+	})
+	return before - len(s.order), nil
 }

@@ -1,11 +1,13 @@
 package operations
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +77,9 @@ type PollConfig[T any] struct {
 // An operation without an ID gets the one that was asked for. An empty state is written as
 // pending, and an unknown one as it is.
 func PollHandler[T any](config PollConfig[T]) http.Handler {
+	if config.OperationID == nil {
+		config.OperationID = func(r *http.Request) string { return r.URL.Query().Get("id") }
+	}
 	return &pollHandler[T]{PollConfig: config, problemWriter: config.ErrorWriter}
 }
 
@@ -107,7 +112,7 @@ func (h *pollHandler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.problem(w, http.StatusInternalServerError, "no store is configured")
 		return
 	}
-	id := h.operationID(r)
+	id := strings.TrimSpace(h.OperationID(r))
 	switch {
 	case CheckID(id) != nil:
 		h.problem(w, http.StatusBadRequest, "the id of the operation is missing or invalid")
@@ -118,16 +123,16 @@ func (h *pollHandler[T]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *pollHandler[T]) operationID(r *http.Request) string {
-	if h.OperationID != nil {
-		return strings.TrimSpace(h.OperationID(r))
-	}
-	return strings.TrimSpace(r.URL.Query().Get("id"))
+// view is an operation as clients see it.
+type view[T any] struct {
+	op   Operation[T]
+	body []byte
+	tag  string // ETag
 }
 
-// load returns the operation. If it cannot be shown, load writes the response and reports
-// false.
-func (h *pollHandler[T]) load(w http.ResponseWriter, r *http.Request, id string) (Operation[T], bool) {
+// look returns a view of the operation. If it cannot be shown, look writes the response and
+// reports false.
+func (h *pollHandler[T]) look(w http.ResponseWriter, r *http.Request, id string) (view[T], bool) {
 	op, found, err := h.Store.GetOperation(r.Context(), id)
 	switch {
 	case err != nil:
@@ -137,49 +142,22 @@ func (h *pollHandler[T]) load(w http.ResponseWriter, r *http.Request, id string)
 	case op.expired(time.Now()):
 		h.gone(w)
 	default:
-		if op.ID == "" {
-			op.ID = id
+		op.ID, op.State = cmp.Or(op.ID, id), op.State.orPending()
+		body, err := encode(op)
+		if err == nil {
+			sum := sha256.Sum256(body)
+			return view[T]{op, body, fmt.Sprintf(`"%x"`, sum[:16])}, true
 		}
-		op.State = op.State.orPending()
-		return op, true
-	}
-	return Operation[T]{}, false
-}
-
-// view is an operation as clients see it.
-type view[T any] struct {
-	op   Operation[T]
-	body []byte
-	tag  string // ETag
-}
-
-// look returns a view of the operation. If there is none, look writes the response and
-// reports false.
-func (h *pollHandler[T]) look(w http.ResponseWriter, r *http.Request, id string) (view[T], bool) {
-	op, ok := h.load(w, r, id)
-	if !ok {
-		return view[T]{}, false
-	}
-	body, err := encode(op)
-	if err != nil {
 		writeEncodeProblem(w)
-		return view[T]{}, false
 	}
-	sum := sha256.Sum256(body)
-	return view[T]{op: op, body: body, tag: fmt.Sprintf(`"%x"`, sum[:16])}, true
+	return view[T]{}, false
 }
 
 // poll serves GET and HEAD.
 func (h *pollHandler[T]) poll(w http.ResponseWriter, r *http.Request, id string) {
 	known := strings.Join(r.Header.Values("If-None-Match"), ",")
 	wait := preferredWait(r.Header, h.MaxWait)
-	var current view[T]
-	var ok bool
-	if wait > 0 {
-		current, ok = h.lookUntilChanged(w, r, id, known, wait)
-	} else {
-		current, ok = h.look(w, r, id)
-	}
+	current, ok := h.lookUntilChanged(w, r, id, known, wait)
 	if !ok {
 		return
 	}
@@ -202,55 +180,51 @@ func (h *pollHandler[T]) poll(w http.ResponseWriter, r *http.Request, id string)
 func (h *pollHandler[T]) lookUntilChanged(
 	w http.ResponseWriter, r *http.Request, id, known string, wait time.Duration,
 ) (view[T], bool) {
-	end := time.Now().Add(wait)
-	watch := func() (changed <-chan struct{}, stop func()) { return nil, func() {} }
-	var tick <-chan time.Time
+	if wait <= 0 {
+		return h.look(w, r, id)
+	}
+	watch := func() (changed <-chan struct{}, stop func()) {
+		look := make(chan struct{})
+		timer := time.AfterFunc(lookInterval, func() { close(look) })
+		return look, func() { timer.Stop() }
+	}
 	if watcher, ok := h.Store.(Watcher); ok {
 		watch = func() (changed <-chan struct{}, stop func()) { return watcher.WatchOperation(id) }
-	} else {
-		ticker := time.NewTicker(lookInterval)
-		defer ticker.Stop()
-		tick = ticker.C
 	}
-
-	changed, stop := watch() // before look, so that no change goes unnoticed
+	var changed <-chan struct{}
+	stop := func() {}
 	defer func() { stop() }()
-	first, ok := h.look(w, r, id)
-	if !ok || known != "" && !etagMatches(known, first.tag) {
-		return first, ok
-	}
-	if expires := first.op.ExpiresAt; !expires.IsZero() && expires.Before(end) {
-		end = expires
-	}
-	over := time.NewTimer(time.Until(end))
-	defer over.Stop()
-	current := first
-	for waiting := true; waiting && current.tag == first.tag && !current.op.State.Terminal(); {
+
+	end, first := time.Now().Add(wait), ""
+	for waiting := true; ; {
+		stop()
+		changed, stop = watch() // before look, so that no change goes unnoticed
+		current, ok := h.look(w, r, id)
+		first = cmp.Or(first, current.tag)
+		if !ok || !waiting || current.op.State.Terminal() || current.tag != first || known != "" && !etagMatches(known, first) {
+			return current, ok
+		}
+		if expires := current.op.ExpiresAt; !expires.IsZero() && expires.Before(end) {
+			end = expires
+		}
 		select {
 		case <-changed:
-			stop()
-			changed, stop = watch()
-		case <-tick:
-		case <-over.C:
+		case <-time.After(time.Until(end)):
 			waiting = false
 		case <-r.Context().Done():
 			h.storeError(w, r, r.Context().Err())
 			return view[T]{}, false
 		}
-		if current, ok = h.look(w, r, id); !ok {
-			return view[T]{}, false
-		}
 	}
-	return current, true
 }
 
 // cancel serves DELETE.
 func (h *pollHandler[T]) cancel(w http.ResponseWriter, r *http.Request, id string) {
-	op, ok := h.load(w, r, id)
+	current, ok := h.look(w, r, id)
 	if !ok {
 		return
 	}
-	if !op.State.Terminal() {
+	if !current.op.State.Terminal() {
 		err := h.Cancel(r.Context(), id)
 		refused := errors.Is(err, ErrNotCancelable) || errors.Is(err, ErrInvalidTransition)
 		switch {
@@ -261,20 +235,20 @@ func (h *pollHandler[T]) cancel(w http.ResponseWriter, r *http.Request, id strin
 			h.storeError(w, r, err)
 			return
 		}
-		if op, ok = h.load(w, r, id); !ok {
+		if current, ok = h.look(w, r, id); !ok {
 			return
 		}
-		if refused && !op.State.Terminal() {
+		if refused && !current.op.State.Terminal() {
 			h.problem(w, http.StatusConflict, "the operation cannot be canceled")
 			return
 		}
 	}
 	status := http.StatusOK
-	if !op.State.Terminal() {
+	if !current.op.State.Terminal() {
 		status = http.StatusAccepted
 	}
-	h.setPollAfter(w, op)
-	WriteOperation(w, status, op)
+	h.setPollAfter(w, current.op)
+	writeJSON(w, status, current.body)
 }
 
 // setPollAfter sets Retry-After unless op has ended.
@@ -291,9 +265,7 @@ func preferredWait(header http.Header, limit time.Duration) time.Duration {
 	if limit <= 0 {
 		return 0
 	}
-	for list := strings.Join(header.Values("Prefer"), ","); list != ""; {
-		var preference string
-		preference, list = cutMember(list)
+	for _, preference := range listMember.FindAllString(strings.Join(header.Values("Prefer"), ","), -1) {
 		preference, _, _ = strings.Cut(preference, ";") // parameters
 		name, value, _ := strings.Cut(preference, "=")
 		if !strings.EqualFold(strings.TrimSpace(name), "wait") {
@@ -311,41 +283,17 @@ func preferredWait(header http.Header, limit time.Duration) time.Duration {
 	return 0
 }
 
-// cutMember returns the first member of a list and the members after it. A comma in a quoted
-// string (RFC 9110 §5.6.4) does not end a member.
-func cutMember(list string) (first, rest string) {
-	quoted := false
-	for i := 0; i < len(list); i++ {
-		switch {
-		case list[i] == '"':
-			quoted = !quoted
-		case quoted && list[i] == '\\':
-			i++ // the next byte is escaped
-		case !quoted && list[i] == ',':
-			return list[:i], list[i+1:]
-		}
-	}
-	return list, ""
-}
+// listMember matches a member of a list. A comma in a quoted string (RFC 9110 §5.6.4) does not
+// end it.
+var listMember = regexp.MustCompile(`(?:[^,"]|"(?:[^"\\]|\\.)*"?)+`)
 
 // etagMatches reports whether list, the value of If-None-Match, is "*" or has tag. Weak tags
-// match too (RFC 9110 §13.1.2). The list ends where it is malformed.
+// match too (RFC 9110 §13.1.2).
 func etagMatches(list, tag string) bool {
-	if strings.TrimSpace(list) == "*" {
-		return true
-	}
-	for {
-		list = strings.TrimPrefix(strings.TrimLeft(list, ", \t"), "W/")
-		if list == "" || list[0] != '"' {
-			return false
-		}
-		end := strings.IndexByte(list[1:], '"') + 2 // after the closing quote
-		if end < 2 {
-			return false
-		}
-		if list[:end] == tag {
+	for member := range strings.SplitSeq(list, ",") {
+		if strings.TrimPrefix(strings.TrimSpace(member), "W/") == tag {
 			return true
 		}
-		list = list[end:]
 	}
+	return strings.TrimSpace(list) == "*"
 }

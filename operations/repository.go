@@ -130,12 +130,9 @@ func isRepeat[T any](op Operation[T], change Change[T]) bool {
 
 // equal reports whether the values have the same JSON. That of a nil pointer is null.
 func equal(a, b any) bool {
-	first, err := jsonValue(a)
-	if err != nil {
-		return false
-	}
-	second, err := jsonValue(b)
-	return err == nil && reflect.DeepEqual(first, second)
+	first, errA := jsonValue(a)
+	second, errB := jsonValue(b)
+	return errA == nil && errB == nil && reflect.DeepEqual(first, second)
 }
 
 // jsonValue returns the JSON of value, decoded into maps, slices, strings and json.Numbers.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/a0b132ce/retryablehttp/problem"
@@ -182,28 +181,23 @@ func (h *submitHandler[T]) readBody(w http.ResponseWriter, r *http.Request) ([]b
 	if r.Body == nil {
 		return nil, true
 	}
-	if r.ContentLength > h.MaxBody { // do not ask for the body with 100 Continue
-		h.tooLarge(w)
-		return nil, false
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
+	var body []byte
+	var err error = new(http.MaxBytesError)
+	if r.ContentLength <= h.MaxBody {
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
+	} // else the client is not asked for the body by 100 Continue
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
 		return body, true
 	case errors.As(err, &tooLarge):
-		h.tooLarge(w)
+		h.problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", h.MaxBody))
 	case r.Context().Err() != nil:
 		h.storeError(w, r, err)
 	default:
 		h.problem(w, http.StatusBadRequest, "the body could not be read")
 	}
 	return nil, false
-}
-
-func (h *submitHandler[T]) tooLarge(w http.ResponseWriter) {
-	h.problem(w, http.StatusRequestEntityTooLarge,
-		"the body is larger than "+strconv.FormatInt(h.MaxBody, 10)+" bytes")
 }
 
 // create creates a pending operation, or finds the one that was created with this key. It
@@ -244,25 +238,23 @@ func withBody(ctx context.Context, r *http.Request, body []byte) *http.Request {
 }
 
 // begin calls Begin and returns the operation, which has failed if Begin has.
-func (h *submitHandler[T]) begin(r *http.Request, op Operation[T], body []byte) (Operation[T], error) {
+func (h *submitHandler[T]) begin(r *http.Request, op Operation[T], body []byte) (begun Operation[T], err error) {
 	if h.Begin == nil {
 		return op, nil
 	}
 	ctx := context.WithoutCancel(r.Context())
-	panicked := true
+	failure := problemOf(nil) // if Begin panics
 	defer func() {
-		if panicked {
-			h.fail(ctx, op.ID, problemOf(nil))
+		if failure != nil {
+			begun, err = h.fail(ctx, op.ID, failure)
 		}
 	}()
-	err := h.Begin(withBody(ctx, r, body), op)
-	if err == nil {
-		panicked = false
-		return op, nil
+	if err := h.Begin(withBody(ctx, r, body), op); err != nil {
+		failure = problemOf(err)
+	} else {
+		failure = nil
 	}
-	p := problemOf(err)
-	panicked = false
-	return h.fail(ctx, op.ID, p)
+	return op, nil
 }
 
 // fail stores that the operation has failed and returns it. If Begin or a worker has ended

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/a0b132ce/retryablehttp/internal/origin"
 	"github.com/a0b132ce/retryablehttp/pipeline"
 )
 
@@ -89,7 +90,7 @@ func Links[T any](
 // follow turns the request for the first page into one for target. method may be "".
 func follow(req *pipeline.Request, target *url.URL, method string) {
 	raw := req.Raw()
-	if !sameOrigin(target, raw.URL) {
+	if origin.Of(target) != origin.Of(raw.URL) {
 		pipeline.CallOrigin(raw.URL)(req)
 		dropBody(raw)
 		fresh := &http.Request{
@@ -110,16 +111,6 @@ func follow(req *pipeline.Request, target *url.URL, method string) {
 		raw.Method = method
 		dropBody(raw)
 	}
-}
-
-// sameOrigin reports whether the pipeline sends credentials for b to a.
-func sameOrigin(a, b *url.URL) bool {
-	req, err := pipeline.FromRequest(&http.Request{URL: a})
-	if err != nil {
-		return false
-	}
-	pipeline.CallOrigin(b)(req)
-	return !req.Foreign()
 }
 
 // dropBody removes the body and the fields that describe it.

@@ -121,14 +121,14 @@ func resolve(base *url.URL, link string) (*url.URL, error) {
 		return refused(errors.Unwrap(redact.ParseError(err)))
 	}
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
-	query, ok := normalQuery(u.RawQuery)
-	u.RawQuery = query
+	_, escapeErr := url.QueryUnescape(u.RawQuery)
+	u.RawQuery = normalQuery(u.RawQuery)
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
 		return refused(errLinkScheme)
 	case u.Hostname() == "":
 		return refused(errLinkHost)
-	case !ok:
+	case escapeErr != nil:
 		return refused(errLinkEscape)
 	case len(u.String()) > maxLink:
 		return nil, &LinkError{Err: errLinkTooLong}
@@ -136,29 +136,20 @@ func resolve(base *url.URL, link string) (*url.URL, error) {
 	return u, nil
 }
 
-// normalQuery escapes the ambiguous and invalid bytes of a query. It reports whether the escapes that are there are valid.
-func normalQuery(query string) (_ string, ok bool) {
+// normalQuery escapes the ambiguous and invalid bytes of a query, whose escapes are valid.
+func normalQuery(query string) string {
 	var b strings.Builder
-	for i := 0; i < len(query); i++ {
+	for i := range len(query) {
 		switch c := query[i]; {
 		case c == '+':
 			b.WriteString("%20")
-		case c == '%':
-			if i+2 >= len(query) || !isHex(query[i+1]) || !isHex(query[i+2]) {
-				return "", false
-			}
-			b.WriteByte(c)
 		case c <= ' ' || c >= 0x7f || strings.IndexByte(`;"<>`, c) >= 0:
 			fmt.Fprintf(&b, "%%%02X", c)
 		default:
 			b.WriteByte(c)
 		}
 	}
-	return b.String(), true
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+	return b.String()
 }
 
 // link is one link-value of a Link header.

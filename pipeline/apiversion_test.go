@@ -56,7 +56,7 @@ func TestP11APIVersionWithoutAName(t *testing.T) {
 		server := serve(step{status: 200})
 		_, err := over(server, fast(), policy).Do(newRequest(t, "GET", "http://h/"))
 		require.ErrorIs(t, err, pipeline.ErrAPIVersion)
-		assert.NotContains(t, err.Error(), "tries", "it is not retried")
+		assert.NotContains(t, err.Error(), "giving up", "it is not retried")
 		assert.Zero(t, server.tries())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/a0b132ce/retryablehttp/internal/origin"
 	"github.com/a0b132ce/retryablehttp/internal/redact"
 )
 
@@ -156,16 +157,12 @@ func (p *BearerToken) Do(req *Request) (*http.Response, error) {
 		return resp, err
 	}
 	challenge := strings.Join(resp.Header.Values("WWW-Authenticate"), ", ")
-	repeatable := raw.Body == nil || raw.Body == http.NoBody || raw.GetBody != nil && !req.body.once
-	again := challenge != "" && repeatable
-	if again {
-		io.CopyN(io.Discard, resp.Body, discardMax)
-		resp.Body.Close()
-	}
 	p.drop(token)
-	if !again {
+	if challenge == "" || hasBody(raw) && (raw.GetBody == nil || req.body.once) {
 		return resp, nil
 	}
+	io.CopyN(io.Discard, resp.Body, discardMax)
+	resp.Body.Close()
 	if resp, token, err = p.send(req, challenge); err == nil && refused(req, resp) {
 		p.drop(token)
 	}
@@ -176,16 +173,11 @@ func (p *BearerToken) Do(req *Request) (*http.Response, error) {
 // again.
 const discardMax = 64 << 10
 
-// send sends the request with a token. If there is a challenge, it is the second time.
+// send sends the request with a token for the challenge.
 func (p *BearerToken) send(req *Request, challenge string) (*http.Response, *cachedToken, error) {
 	token, err := p.token(req.Raw().Context(), challenge)
 	if err != nil {
 		return nil, nil, err
-	}
-	if challenge != "" {
-		if err := req.RewindBody(); err != nil {
-			return nil, nil, err
-		}
 	}
 	req.Raw().Header.Set("Authorization", token.header())
 	resp, err := req.Next()
@@ -196,7 +188,7 @@ func (p *BearerToken) send(req *Request, challenge string) (*http.Response, *cac
 // another one may have responded.
 func refused(req *Request, resp *http.Response) bool {
 	return resp.StatusCode == http.StatusUnauthorized &&
-		(resp.Request == nil || resp.Request.URL == nil || originOf(resp.Request.URL) == req.op.home)
+		(resp.Request == nil || resp.Request.URL == nil || origin.Of(resp.Request.URL) == req.op.home)
 }
 
 // drop forgets a token that was refused.

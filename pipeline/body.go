@@ -52,17 +52,13 @@ func (r *Request) setBody(source any, closer io.Closer, contentType string) erro
 		return fmt.Errorf("pipeline: %w", err)
 	}
 	r.raw.Body, r.raw.GetBody, r.raw.ContentLength = made.Body, made.GetBody, made.ContentLength
-	if r.raw.Body == http.NoBody {
-		r.raw.Body, r.raw.GetBody = nil, nil
-	}
 	if closer != nil {
 		body := &callerBody{closer: closer}
 		r.op.mu.Lock()
 		r.op.bodies = append(r.op.bodies, body)
 		r.op.mu.Unlock()
-		if r.raw.Body != nil {
-			open := made.GetBody
-			r.raw.GetBody = func() (io.ReadCloser, error) { return body.open(open) }
+		if hasBody(r.raw) {
+			r.raw.GetBody = func() (io.ReadCloser, error) { return body.open(made.GetBody) }
 			r.raw.Body, _ = r.raw.GetBody()
 		}
 	}
@@ -127,16 +123,19 @@ func (r *Request) SetXML(v any) error {
 // returns nil if there is no body, or one that can be read only once.
 func (r *Request) Body() io.ReadCloser {
 	r.checkBody()
-	if r.body.once {
+	if r.body.once || r.raw.GetBody == nil {
 		return nil
 	}
 	return r.open()
 }
 
-// open returns a new reader of the body, nil if there is none or it cannot be opened again.
+// open returns a new reader of the body, nil if there is none.
 func (r *Request) open() io.ReadCloser {
-	if !hasBody(r.raw) || r.raw.GetBody == nil {
+	switch {
+	case !hasBody(r.raw):
 		return nil
+	case r.raw.GetBody == nil:
+		return failedBody{errOneShot}
 	}
 	body, err := r.raw.GetBody()
 	if err != nil {
@@ -172,13 +171,9 @@ func (r *Request) checkBody() {
 
 // same reports whether two bodies are the same value. Values of one type without equality
 // count as the same.
-func same(a, b io.ReadCloser) bool {
-	if t := reflect.TypeOf(a); t != reflect.TypeOf(b) || t == nil {
-		return t == reflect.TypeOf(b)
-	} else if !t.Comparable() {
-		return true
-	}
-	defer func() { recover() }() // a field may hold a value without equality
+func same(a, b io.ReadCloser) (same bool) {
+	same = true // if == panics
+	defer func() { recover() }()
 	return a == b
 }
 
@@ -203,7 +198,7 @@ func (r *Request) closeUnused() {
 }
 
 // errOneShot is not retried.
-var errOneShot error = permanentError("pipeline: the request body can be read only once")
+var errOneShot error = permanent("pipeline: the request body can be read only once")
 
 // failedBody is a body that cannot be opened.
 type failedBody struct{ err error }

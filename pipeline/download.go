@@ -54,7 +54,7 @@ func (p BodyDownload) Do(req *Request) (*http.Response, error) {
 		err = closeErr
 	}
 	if err != nil {
-		return nil, &downloadError{redact.Error(err, redact.URL)}
+		return nil, fmt.Errorf("pipeline: reading the response body: %w", redact.Error(err, redact.URL))
 	}
 	resp.Body = newPayload(data)
 	return resp, nil
@@ -88,7 +88,7 @@ func readUpTo(body io.Reader, length, limit int64) (data []byte, more bool, err 
 		size = 512
 	}
 	data = make([]byte, 0, min(size, firstRead))
-	for int64(len(data)) <= limit {
+	for err == nil && int64(len(data)) <= limit {
 		if len(data) == cap(data) {
 			room := min(2*int64(cap(data)), limit+1)
 			if int64(len(data)) < size {
@@ -96,18 +96,17 @@ func readUpTo(body io.Reader, length, limit int64) (data []byte, more bool, err 
 			}
 			data = append(make([]byte, 0, room), data...)
 		}
-		n, err := body.Read(data[len(data):min(int64(cap(data)), limit+1)])
+		var n int
+		n, err = body.Read(data[len(data):min(int64(cap(data)), limit+1)])
 		data = data[:len(data)+n]
-		switch {
-		case err == io.EOF && int64(len(data)) < length:
-			return nil, false, io.ErrUnexpectedEOF
-		case err == io.EOF && int64(len(data)) <= limit:
-			return data, false, nil
-		case err != nil && err != io.EOF:
-			return nil, false, err
-		}
 	}
-	return data, true, nil
+	switch {
+	case err == io.EOF && int64(len(data)) < length:
+		return nil, false, io.ErrUnexpectedEOF
+	case err != nil && err != io.EOF:
+		return nil, false, err
+	}
+	return data, int64(len(data)) > limit, nil
 }
 
 // partlyRead is a body of which a part was read.
@@ -115,14 +114,3 @@ type partlyRead struct {
 	io.Reader
 	io.Closer
 }
-
-// downloadError is the error of a body that could not be read.
-type downloadError struct{ err error }
-
-func (e *downloadError) Error() string {
-	return fmt.Sprint("pipeline: reading the response body: ", e.err)
-}
-func (e *downloadError) Unwrap() error { return e.err }
-
-// Unsent tells [retryablehttp.Unsent] that the server has responded.
-func (*downloadError) Unsent() bool { return false }

@@ -13,7 +13,7 @@ import (
 type Headers struct{}
 
 // ErrHeader is matched by the error of a call whose [CallHeaders] cannot be sent.
-var ErrHeader error = permanentError("pipeline: invalid header")
+var ErrHeader error = permanent("pipeline: invalid header")
 
 // CallHeaders returns a CallOption that sets the headers of one call, on each attempt. They
 // replace values that the request has under the same name, whatever the case of the name. All
@@ -70,35 +70,14 @@ func (Headers) Do(req *Request) (*http.Response, error) {
 	return req.Next()
 }
 
-// validName reports whether s can be the name of a header: a token of RFC 9110 §5.6.2.
-func validName(s string) bool {
-	for i := range len(s) {
-		if !isTokenChar(s[i]) {
-			return false
-		}
-	}
-	return s != ""
-}
+// tokenChars are the characters of a token (RFC 9110 §5.6.2).
+const tokenChars = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-func isTokenChar(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
-}
+// validName reports whether s can be the name of a header, which is a token.
+func validName(s string) bool { return s != "" && strings.Trim(s, tokenChars) == "" }
 
 // hasControl reports whether s has a control character other than a tab, which no value of a
 // header may have (RFC 9110 §5.5).
 func hasControl(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return true
-		}
-	}
-	return false
+	return strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
-
-// permanentError is an error of a request that cannot be sent as it is. It is not retried.
-type permanentError string
-
-func (e permanentError) Error() string { return string(e) }
-
-// Permanent tells [retryablehttp.DefaultRetryPolicy] not to retry.
-func (permanentError) Permanent() bool { return true }

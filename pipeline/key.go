@@ -30,11 +30,11 @@ type Key struct {
 
 var (
 	// ErrInsecure is returned for a credential that would be sent over plain http.
-	ErrInsecure error = permanentError("pipeline: a credential is not sent over plain http, unless AllowHTTP is set")
+	ErrInsecure error = permanent("pipeline: a credential is not sent over plain http, unless AllowHTTP is set")
 
 	// ErrCredential is matched by the error for a credential that cannot be sent: it is
 	// empty, or has a control character such as a line break at the end.
-	ErrCredential error = permanentError("pipeline: the credential cannot be sent")
+	ErrCredential error = permanent("pipeline: the credential cannot be sent")
 )
 
 // Do implements [Policy].
@@ -47,7 +47,7 @@ func (p Key) Do(req *Request) (*http.Response, error) {
 	switch {
 	case insecure(raw.URL, p.AllowHTTP):
 		return nil, ErrInsecure
-	case !validName(name) || sentElsewhere(name):
+	case !validName(name) || public(http.CanonicalHeaderKey(name)):
 		return nil, fmt.Errorf("%w in the header %q", ErrCredential, name)
 	case p.Value == nil:
 		return nil, fmt.Errorf("%w: Key.Value is nil", ErrCredential)
@@ -63,13 +63,6 @@ func (p Key) Do(req *Request) (*http.Response, error) {
 // insecure reports whether a credential must not be sent to u.
 func insecure(u *url.URL, allowHTTP bool) bool {
 	return !allowHTTP && !strings.EqualFold(u.Scheme, "https")
-}
-
-// sentElsewhere reports whether a header is sent to other origins.
-func sentElsewhere(name string) bool {
-	header := http.Header{http.CanonicalHeaderKey(name): nil}
-	keepPublic(header, nil)
-	return len(header) > 0
 }
 
 // credentialHeader returns the value of a header with a key or token.

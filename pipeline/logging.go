@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/a0b132ce/retryablehttp"
 	"github.com/a0b132ce/retryablehttp/internal/redact"
@@ -142,6 +143,9 @@ var defaultHeaders = []string{
 	"user-agent", "vary", "www-authenticate", "x-request-id",
 }
 
+// urlHeaders are the fields whose values are URLs.
+var urlHeaders = []string{"location", "content-location", "operation-location", "azure-asyncoperation", "referer"}
+
 // log is a Logging whose settings are read.
 type log struct {
 	handler    slog.Handler // nil logs nothing
@@ -186,16 +190,11 @@ func nameSet(lists ...[]string) map[string]bool {
 // categoriesOf returns the words of a list with commas, in lower case.
 func categoriesOf(list string) []Category {
 	var categories []Category
-	for word := range strings.SplitSeq(list, ",") {
-		if word = strings.ToLower(strings.TrimSpace(word)); word != "" {
-			categories = append(categories, Category(word))
-		}
+	for word := range strings.FieldsFuncSeq(strings.ToLower(list), func(c rune) bool { return c == ',' || unicode.IsSpace(c) }) {
+		categories = append(categories, Category(word))
 	}
 	return categories
 }
-
-// url formats u for errors and log records.
-func (l *log) url(u *url.URL) string { return l.show(u) }
 
 // forRetries returns the Logger of a client, nil if retries are not logged.
 func (l *log) forRetries() any {
@@ -295,7 +294,7 @@ func (l *log) serviceError(req *Request, e *ResponseError) {
 		{"code", e.Code}, {"message", e.Message}, {"request_id", e.RequestID},
 	} {
 		if field.text != "" {
-			attrs = append(attrs, slog.String(field.key, quote(field.text, maxErrorMessage, l.show)))
+			attrs = append(attrs, slog.String(field.key, redact.Line(field.text, maxErrorMessage, l.show)))
 		}
 	}
 	l.record(ctx, LogError, slog.LevelError, "service error", attrs...)
@@ -320,20 +319,17 @@ func (l *log) header(header http.Header) slog.Attr {
 
 // field returns the value of a header field as it is logged.
 func (l *log) field(name string, values []string) string {
-	show := func(string) string { return redacted }
-	switch name = strings.ToLower(name); name {
-	case "link":
-		show = func(value string) string { return redact.Links(value, l.show) }
-	case "location", "content-location", "operation-location", "azure-asyncoperation", "referer":
-		show = func(value string) string { return redact.String(value, l.show) }
-	default:
-		if l.headers[name] {
-			return strings.Join(values, ", ")
+	name = strings.ToLower(name)
+	shown := slices.Clone(values)
+	for i, value := range shown {
+		switch {
+		case name == "link":
+			shown[i] = redact.Links(value, l.show)
+		case slices.Contains(urlHeaders, name):
+			shown[i] = redact.String(value, l.show)
+		case !l.headers[name]:
+			shown[i] = redacted
 		}
-	}
-	shown := make([]string, len(values))
-	for i, value := range values {
-		shown[i] = show(value)
 	}
 	return strings.Join(shown, ", ")
 }
@@ -374,10 +370,7 @@ func peek(resp *http.Response, n int64) []byte {
 	if err != nil {
 		rest = failedBody{err}
 	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(data), rest), body}
+	resp.Body = partlyRead{io.MultiReader(bytes.NewReader(data), rest), body}
 	return data
 }
 

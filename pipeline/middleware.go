@@ -30,8 +30,8 @@ func NewMiddleware(mw func(http.RoundTripper) http.RoundTripper) Policy {
 type middleware struct{ outer http.RoundTripper }
 
 var (
-	errNilMiddleware   error = permanentError("pipeline: the middleware, or the RoundTripper that it returned, is nil")
-	errOutsidePipeline error = permanentError("pipeline: a middleware has sent a request whose context is not derived from that of the pipeline's request")
+	errNilMiddleware   error = permanent("pipeline: the middleware, or the RoundTripper that it returned, is nil")
+	errOutsidePipeline error = permanent("pipeline: a middleware has sent a request whose context is not derived from that of the pipeline's request")
 )
 
 func (m *middleware) do(req *Request) (*http.Response, error) {

@@ -2,11 +2,11 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"mime/multipart"
 	"net/textproto"
 	"reflect"
@@ -39,16 +39,19 @@ type Part struct {
 // into memory. On an error the request is unchanged and nothing is closed.
 func (r *Request) SetMultipart(parts ...Part) error {
 	var head bytes.Buffer // of the next part, with the end of the one before
-	var body sections
+	var sections []*io.SectionReader
 	var files closers
+	size := int64(0)
 	form := multipart.NewWriter(&head)
 	for _, part := range parts {
 		content, header, err := part.open()
 		if err == nil {
 			form.CreatePart(header) // cannot fail
-			body.add(textSection(head.String()))
+			sections = append(sections, textSection(head.String()), content)
+			if size += int64(head.Len()) + content.Size(); size < 0 { // an overflow
+				err = errPartSize
+			}
 			head.Reset()
-			err = body.add(content)
 		}
 		if err != nil {
 			return fmt.Errorf("pipeline: part %q of the request body: %w", part.Name, err)
@@ -58,14 +61,21 @@ func (r *Request) SetMultipart(parts ...Part) error {
 		}
 	}
 	form.Close()
-	if err := body.add(textSection(head.String())); err != nil {
-		return fmt.Errorf("pipeline: %w", err)
+	sections = append(sections, textSection(head.String()))
+	open := func() (io.Reader, error) {
+		readers := make([]io.Reader, len(sections))
+		for i, s := range sections {
+			readers[i] = io.NewSectionReader(s, 0, s.Size())
+		}
+		return io.MultiReader(readers...), nil
 	}
 	var closer io.Closer
 	if len(files) > 0 {
 		closer = files
 	}
-	return r.setBody(io.NewSectionReader(body, 0, body.size()), closer, form.FormDataContentType())
+	err := r.setBody(open, closer, form.FormDataContentType())
+	r.raw.ContentLength = size + int64(head.Len())
+	return err
 }
 
 var (
@@ -77,13 +87,13 @@ var (
 )
 
 // open returns the content and the header of a part.
-func (p Part) open() (content section, header textproto.MIMEHeader, err error) {
+func (p Part) open() (content *io.SectionReader, header textproto.MIMEHeader, err error) {
 	contentType, filename := "text/plain", ""
 	switch body := p.Body.(type) {
 	case []byte:
-		content, contentType = section{bytes.NewReader(body), int64(len(body))}, "application/json"
+		content, contentType = bytesSection(body), "application/json"
 	case json.RawMessage:
-		content, contentType = section{bytes.NewReader(body), int64(len(body))}, "application/json"
+		content, contentType = bytesSection(body), "application/json"
 	case io.ReadSeeker:
 		contentType, filename = "application/octet-stream", p.Name
 		content, err = seekerSection(body)
@@ -94,12 +104,7 @@ func (p Part) open() (content section, header textproto.MIMEHeader, err error) {
 	default:
 		content = textSection(fmt.Sprint(body))
 	}
-	if p.ContentType != "" {
-		contentType = p.ContentType
-	}
-	if p.Filename != "" {
-		filename = p.Filename
-	}
+	contentType, filename = cmp.Or(p.ContentType, contentType), cmp.Or(p.Filename, filename)
 	switch {
 	case p.Name == "":
 		err = errPartName
@@ -113,33 +118,35 @@ func (p Part) open() (content section, header textproto.MIMEHeader, err error) {
 	return content, textproto.MIMEHeader{"Content-Disposition": {disposition}, "Content-Type": {contentType}}, err
 }
 
-// section is a piece of a body.
-type section struct {
-	io.ReaderAt
-	size int64
+func bytesSection(b []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
 }
 
-func textSection(s string) section { return section{strings.NewReader(s), int64(len(s))} }
+func textSection(s string) *io.SectionReader {
+	return io.NewSectionReader(strings.NewReader(s), 0, int64(len(s)))
+}
 
 // seekerSection returns the whole content of body.
-func seekerSection(body io.ReadSeeker) (section, error) {
+func seekerSection(body io.ReadSeeker) (*io.SectionReader, error) {
 	if v := reflect.ValueOf(body); v.Kind() == reflect.Pointer && v.IsNil() {
-		return section{}, errPartNil
+		return nil, errPartNil
 	}
 	size, err := body.Seek(0, io.SeekEnd)
 	if err != nil {
-		return section{}, err
+		return nil, err
 	}
 	at, ok := body.(io.ReaderAt)
 	if !ok {
 		at = &seekerAt{source: body}
 	}
+	n := 0
 	if size == 0 { // or one of the files in /proc, which do not tell
-		if n, _ := at.ReadAt(make([]byte, 1), 0); n > 0 {
-			return section{}, errPartSize
-		}
+		n, _ = at.ReadAt(make([]byte, 1), 0)
 	}
-	return section{at, size}, nil
+	if size < 0 || n > 0 {
+		return nil, errPartSize
+	}
+	return io.NewSectionReader(at, 0, size), nil
 }
 
 // seekerAt reads an io.ReadSeeker at any offset.
@@ -155,45 +162,6 @@ func (s *seekerAt) ReadAt(p []byte, offset int64) (int, error) {
 		return 0, err
 	}
 	return io.ReadFull(s.source, p)
-}
-
-// sections is a body of several pieces. It can be read from many places at once.
-type sections []section
-
-func (s sections) size() int64 {
-	total := int64(0)
-	for _, part := range s {
-		total += part.size
-	}
-	return total
-}
-
-func (s *sections) add(part section) error {
-	if part.size < 0 || part.size > math.MaxInt64-s.size() {
-		return errPartSize
-	}
-	*s = append(*s, part)
-	return nil
-}
-
-// ReadAt implements [io.ReaderAt].
-func (s sections) ReadAt(p []byte, offset int64) (n int, err error) {
-	for _, part := range s {
-		if offset < part.size && n < len(p) {
-			want := min(int64(len(p)-n), part.size-offset)
-			got, err := part.ReadAt(p[n:n+int(want)], offset)
-			n += got
-			if int64(got) < want {
-				return n, err // of a file that is shorter than it was, io.EOF
-			}
-			offset += int64(got)
-		}
-		offset -= part.size
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
 }
 
 // closers are the parts that are closed at the end of a call.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/a0b132ce/retryablehttp"
+	"github.com/a0b132ce/retryablehttp/internal/origin"
 	"github.com/a0b132ce/retryablehttp/internal/redact"
 )
 
@@ -99,7 +100,7 @@ func (s *stages) setTransport(transport Transporter) {
 	}
 	follow, hop := *hc, *hc
 	follow.CheckRedirect = func(req *http.Request, via []*http.Request) error {
-		if originOf(req.URL) != originOf(via[0].URL) {
+		if origin.Of(req.URL) != origin.Of(via[0].URL) {
 			keepPublic(req.Header, nil)
 		}
 		if hc.CheckRedirect != nil {
@@ -142,7 +143,7 @@ func (p Pipeline) Do(req *Request) (*http.Response, error) {
 		return nil, errNilRequest
 	}
 	s := p.get()
-	return p.do(req, s.follow, originOf(req.raw.URL))
+	return p.do(req, s.follow, origin.Of(req.raw.URL))
 }
 
 // RoundTrip implements [http.RoundTripper], so that a pipeline can be the Transport of an
@@ -152,10 +153,6 @@ func (p Pipeline) Do(req *Request) (*http.Response, error) {
 func (p Pipeline) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r == nil {
 		return nil, errNilRequest
-	}
-	first := r
-	for first.Response != nil && first.Response.Request != nil {
-		first = first.Response.Request
 	}
 	own := r.Clone(r.Context())
 	own.RequestURI = "" // of a request that a server has received
@@ -167,7 +164,7 @@ func (p Pipeline) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	req.op.given = r.Header
-	resp, err := p.do(req, p.get().hop, originOf(first.URL))
+	resp, err := p.do(req, p.get().hop, origin.Of(origin.FirstRequest(r).URL))
 	if err == nil && (resp.Request == nil || resp.Request.Response == r.Response) {
 		resp.Request = r
 	}
@@ -182,13 +179,13 @@ func withoutURL(err error) error {
 	return err
 }
 
-func (p Pipeline) do(req *Request, transport Transporter, home origin) (resp *http.Response, err error) {
+func (p Pipeline) do(req *Request, transport Transporter, home origin.Origin) (resp *http.Response, err error) {
 	op := req.op
 	if op.running.Swap(true) {
 		return nil, errRunning
 	}
 	op.stages, op.transport = p.get(), transport
-	if op.home == (origin{}) {
+	if op.home == (origin.Origin{}) {
 		op.home = home
 	}
 	req.next = 0
@@ -221,33 +218,21 @@ var (
 	errNothing       = errors.New("pipeline: a policy or the transport returned neither a response nor an error")
 )
 
-// origin is a scheme, host and port (RFC 6454 §4).
-type origin struct{ scheme, host string }
-
-func originOf(u *url.URL) origin {
-	if u == nil {
-		return origin{}
+// public reports whether a field is sent to an origin that is not the request's own. The
+// name is canonical.
+func public(name string) bool {
+	switch name {
+	case "Cache-Control", "Pragma", "Range", "Prefer", "User-Agent":
+		return true
 	}
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	if port := defaultPort[scheme]; port != "" && len(host) > len(port) && host[len(host)-len(port):] == port {
-		host = host[:len(host)-len(port)]
-	}
-	return origin{scheme, host}
+	return strings.HasPrefix(name, "Accept") || strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "If-")
 }
-
-var defaultPort = map[string]string{"http": ":80", "https": ":443"}
-
-// publicHeaders are the fields that are sent to an origin that is not the request's own,
-// besides those that begin with Accept, Content- or If-.
-var publicHeaders = []string{"Cache-Control", "Pragma", "Range", "Prefer", "User-Agent"}
 
 // keepPublic removes the fields that may hold a secret, except for those that given has too.
 func keepPublic(header, given http.Header) {
 	for name, values := range header {
 		sent, ok := given[name]
-		switch {
-		case slices.Contains(publicHeaders, name), hasAnyPrefix(name, "Accept", "Content-", "If-"):
-		case name == "Referer" || !ok || !slices.Equal(values, sent): // a Referer has the query
+		if !public(name) && (name == "Referer" || !ok || !slices.Equal(values, sent)) { // a Referer has the query
 			delete(header, name)
 		}
 	}
@@ -256,21 +241,25 @@ func keepPublic(header, given http.Header) {
 // asPermanent returns err as one that is not retried. A *url.Error stays outermost.
 func asPermanent(err error) error {
 	if outer, ok := err.(*url.Error); ok {
-		return &url.Error{Op: outer.Op, URL: outer.URL, Err: refusedError{outer.Err}}
+		return &url.Error{Op: outer.Op, URL: outer.URL, Err: permanentError{outer.Err}}
 	}
-	return refusedError{err}
+	return permanentError{err}
 }
 
-// refusedError is the error of a redirect that was refused.
-type refusedError struct{ error }
+// permanentError is an error that is not retried.
+type permanentError struct{ error }
 
-func (e refusedError) Unwrap() error { return e.error }
-func (refusedError) Permanent() bool { return true }
+func permanent(text string) error { return permanentError{errors.New(text)} }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// Permanent tells [retryablehttp.DefaultRetryPolicy] not to retry.
+func (permanentError) Permanent() bool { return true }
 
 // show formats a URL for errors and log lines.
 func (s *stages) show(u *url.URL) string {
 	if s == nil || s.log == nil {
 		return redact.URL(u)
 	}
-	return s.log.url(u)
+	return s.log.show(u)
 }

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/a0b132ce/retryablehttp/internal/origin"
 	"github.com/a0b132ce/retryablehttp/internal/redact"
 )
 
@@ -26,23 +26,18 @@ type Request struct {
 type operation struct {
 	stages    *stages
 	transport Transporter
-	home      origin      // credentials are sent only there
-	given     http.Header // of RoundTrip: what the http.Client sends, also to another origin
-	running   atomic.Bool // the call has begun and not ended
+	home      origin.Origin // credentials are sent only there
+	given     http.Header   // of RoundTrip: what the http.Client sends, also to another origin
+	running   atomic.Bool   // the call has begun and not ended
 
 	mu     sync.Mutex
-	values []value
+	values []any         // pointers to values of different types
 	bodies []*callerBody // that are closed at the end of the call
 
 	// Memory for what most calls need once.
-	first    [1]value
+	first    [1]any
 	attempts attempts
 	retried  atomic.Bool // attempts is in use
-}
-
-type value struct {
-	key reflect.Type
-	val any
 }
 
 // CallOption changes how one request is sent. The methods of an API client take
@@ -154,13 +149,13 @@ func (r *Request) send() (*http.Response, error) {
 // first request's, or the one set by [CallOrigin]. Only harmless header fields are sent
 // to it (see [New]). If Foreign is true, do not fetch or add credentials.
 func (r *Request) Foreign() bool {
-	return r.op.home != (origin{}) && originOf(r.raw.URL) != r.op.home
+	return r.op.home != (origin.Origin{}) && origin.Of(r.raw.URL) != r.op.home
 }
 
 // CallOrigin sets the origin, given as a URL, that the credentials of a call belong to. It is
 // for requests to a URL that came from a server, such as the link to the next page.
 func CallOrigin(u *url.URL) CallOption {
-	return func(r *Request) { r.op.home = originOf(u) }
+	return func(r *Request) { r.op.home = origin.Of(u) }
 }
 
 // Clone returns a copy of the request, with a deep copy of Raw whose context is ctx, and a
@@ -169,11 +164,7 @@ func CallOrigin(u *url.URL) CallOption {
 func (r *Request) Clone(ctx context.Context) *Request {
 	r.checkBody()
 	clone := &Request{raw: r.raw.Clone(ctx), op: r.op, next: r.next}
-	if hasBody(r.raw) {
-		if clone.raw.Body = r.open(); clone.raw.Body == nil {
-			clone.raw.Body = failedBody{errOneShot}
-		}
-	}
+	clone.raw.Body = r.open()
 	clone.body = bodyOf(clone.raw)
 	clone.body.once = r.body.once
 	return clone
@@ -187,26 +178,24 @@ func CallValue[T any](v T) CallOption {
 // SetValue sets the value of type T of the call that the request belongs to. All attempts and
 // clones of the request see it. Use a type of your own as the key.
 func SetValue[T any](r *Request, v T) {
-	key := reflect.TypeFor[T]()
 	r.op.mu.Lock()
 	defer r.op.mu.Unlock()
-	for i := range r.op.values {
-		if r.op.values[i].key == key {
-			r.op.values[i].val = v
+	for _, set := range r.op.values {
+		if to, ok := set.(*T); ok {
+			*to = v
 			return
 		}
 	}
-	r.op.values = append(r.op.values, value{key, v})
+	r.op.values = append(r.op.values, &v)
 }
 
 // Value returns the value of type T that was set by [SetValue] or [CallValue].
 func Value[T any](r *Request) (v T, ok bool) {
-	key := reflect.TypeFor[T]()
 	r.op.mu.Lock()
 	defer r.op.mu.Unlock()
-	for i := range r.op.values {
-		if r.op.values[i].key == key {
-			return r.op.values[i].val.(T), true
+	for _, set := range r.op.values {
+		if from, ok := set.(*T); ok {
+			return *from, true
 		}
 	}
 	return v, false
@@ -220,13 +209,4 @@ type captured struct{ to **http.Response }
 // returns, so its body may have been read.
 func CaptureResponse(to **http.Response) CallOption {
 	return CallValue(captured{to})
-}
-
-func hasAnyPrefix(s string, prefixes ...string) bool {
-	for _, prefix := range prefixes {
-		if strings.HasPrefix(s, prefix) {
-			return true
-		}
-	}
-	return false
 }

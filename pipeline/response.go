@@ -19,11 +19,7 @@ type payload struct {
 	data []byte
 }
 
-func newPayload(data []byte) *payload {
-	p := &payload{data: data}
-	p.Reset(data)
-	return p
-}
+func newPayload(data []byte) *payload { return &payload{*bytes.NewReader(data), data} }
 
 func (p *payload) Close() error { return nil }
 

@@ -10,11 +10,10 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/a0b132ce/retryablehttp/internal/redact"
 	"github.com/a0b132ce/retryablehttp/internal/retryafter"
@@ -92,15 +91,15 @@ func errorBody(resp *http.Response) ([]byte, error) {
 }
 
 func requestID(resp *http.Response) string {
-	for _, name := range []string{"X-Request-Id", "Request-Id"} {
-		if id := resp.Header.Get(name); id != "" {
-			return id
-		}
+	id := requestIDIn(resp.Header)
+	if id == "" && resp.Request != nil {
+		id = requestIDIn(resp.Request.Header)
 	}
-	if resp.Request == nil {
-		return ""
-	}
-	return cmp.Or(resp.Request.Header.Get("X-Request-Id"), resp.Request.Header.Get("Request-Id"))
+	return id
+}
+
+func requestIDIn(header http.Header) string {
+	return cmp.Or(header.Get("X-Request-Id"), header.Get("Request-Id"))
 }
 
 // parse sets Code, Message and Problem.
@@ -127,35 +126,37 @@ func (e *ResponseError) parse(contentType string, data []byte) {
 // codeOfJSON returns the code and the message in a JSON object.
 func codeOfJSON(data []byte) (code, message string) {
 	type object struct {
-		Code, Message, Error json.RawMessage
-		Description          json.RawMessage `json:"error_description"`
+		Code, Message scalar
+		Description   scalar `json:"error_description"`
 	}
-	var top, inner object
+	var top struct {
+		object
+		Error json.RawMessage
+	}
+	var inner object
+	var word scalar
 	if json.Unmarshal(data, &top) != nil {
 		return "", ""
 	}
-	if len(top.Error) > 0 && top.Error[0] == '{' && json.Unmarshal(top.Error, &inner) == nil {
-		return cmp.Or(scalar(inner.Code), scalar(top.Code)), cmp.Or(scalar(inner.Message), scalar(top.Message))
+	if json.Unmarshal(top.Error, &inner) != nil {
+		_ = json.Unmarshal(top.Error, &word) // never fails, but for a missing member
 	}
-	code, message = scalar(top.Code), cmp.Or(scalar(top.Description), scalar(top.Message))
-	word := scalar(top.Error)
-	if code == "" {
-		return word, message
+	message = string(cmp.Or(inner.Message, top.Description, top.Message))
+	if code = string(cmp.Or(inner.Code, top.Code)); code == "" {
+		return string(word), message
 	}
-	return code, cmp.Or(message, word)
+	return code, cmp.Or(message, string(word))
 }
 
-// scalar returns a JSON string or number as text, and "" for anything else.
-func scalar(raw json.RawMessage) string {
-	var text string
+// scalar is a JSON string or number as text, and "" for anything else.
+type scalar string
+
+func (s *scalar) UnmarshalJSON(data []byte) error {
 	var number json.Number
-	switch {
-	case json.Unmarshal(raw, &text) == nil:
-		return text
-	case json.Unmarshal(raw, &number) == nil:
-		return number.String()
+	if json.Unmarshal(data, (*string)(s)) != nil && json.Unmarshal(data, &number) == nil {
+		*s = scalar(number)
 	}
-	return ""
+	return nil
 }
 
 // codeOfXML returns the first elements Code and Message in any namespace. A page of HTML has
@@ -167,26 +168,19 @@ func codeOfXML(data []byte) (code, message string) {
 		if err != nil {
 			break
 		}
-		start, ok := token.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		var to *string
-		switch name := start.Name.Local; {
-		case strings.EqualFold(name, "html"):
-			return code, message
-		case strings.EqualFold(name, "code") && code == "":
-			to = &code
-		case strings.EqualFold(name, "message") && message == "":
-			to = &message
-		default:
-			continue
-		}
+		start, _ := token.(xml.StartElement)
 		var text string
-		if decoder.DecodeElement(&text, &start) != nil {
-			break
+		switch name := strings.ToLower(start.Name.Local); {
+		case name == "html":
+			return code, message
+		case name != "code" && name != "message":
+		case decoder.DecodeElement(&text, &start) != nil:
+			return code, message
+		case name == "code":
+			code = cmp.Or(code, strings.TrimSpace(text))
+		default:
+			message = cmp.Or(message, strings.TrimSpace(text))
 		}
-		*to = strings.TrimSpace(text)
 	}
 	return code, message
 }
@@ -222,13 +216,7 @@ func (e *ResponseError) Verbose() string {
 
 // describe returns the text of the error. body is the response body.
 func (e *ResponseError) describe(body []byte) string {
-	var parts []string
-	add := func(text string) {
-		if text != "" {
-			parts = append(parts, text)
-		}
-	}
-	status := ""
+	target, status := "", ""
 	if e.StatusCode != 0 {
 		status = strconv.Itoa(e.StatusCode) + " " + http.StatusText(e.StatusCode)
 	}
@@ -236,49 +224,16 @@ func (e *ResponseError) describe(body []byte) string {
 		status = cmp.Or(e.Response.Status, status)
 		if req := e.Response.Request; req != nil && req.URL != nil {
 			u := req.URL
-			add(oneLine(methodOf(req)+" "+u.Scheme+"://"+u.Host+u.EscapedPath(), maxErrorURL))
+			target = methodOf(req) + " " + u.Scheme + "://" + u.Host + u.EscapedPath()
 		}
 	}
-	add(oneLine(status, maxErrorCode))
-	add(quote(e.Code, maxErrorCode, redact.URL))
-	add(quote(cmp.Or(e.Message, string(body)), maxErrorMessage, redact.URL))
-	if parts == nil {
-		return "pipeline: service error"
-	}
-	return strings.Join(parts, ": ")
-}
-
-// quote returns the first n bytes of a text of the service, as by [oneLine], with its URLs
-// formatted by show.
-func quote(text string, n int, show redact.Func) string {
-	// A URL must be complete to be recognized, so the text is cut after that.
-	return oneLine(redact.Text(oneLine(text, 8*n), show), n)
-}
-
-// oneLine returns the first n bytes of text, and "…" if there are more. White space is
-// replaced by single blanks, and control characters and invalid UTF-8 are removed.
-func oneLine(text string, n int) string {
-	var b strings.Builder
-	blank := ""
-	for _, r := range text {
-		switch {
-		case unicode.IsSpace(r):
-			blank = " "
-			continue
-		case !unicode.IsPrint(r) || r == utf8.RuneError:
-			continue
-		case b.Len() == 0:
-			blank = ""
-		}
-		if b.Len()+len(blank)+utf8.RuneLen(r) > n {
-			b.WriteString("…")
-			break
-		}
-		b.WriteString(blank)
-		b.WriteRune(r)
-		blank = ""
-	}
-	return b.String()
+	parts := slices.DeleteFunc([]string{
+		redact.OneLine(target, maxErrorURL),
+		redact.OneLine(status, maxErrorCode),
+		redact.Line(e.Code, maxErrorCode, redact.URL),
+		redact.Line(cmp.Or(e.Message, string(body)), maxErrorMessage, redact.URL),
+	}, func(part string) bool { return part == "" })
+	return cmp.Or(strings.Join(parts, ": "), "pipeline: service error")
 }
 
 // methodOf returns the method of a request.

@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"cmp"
 	"net/http"
+	"path"
+	"regexp"
 	"runtime"
 	"strings"
 )
@@ -36,15 +39,11 @@ func (p Telemetry) bind(*stages) Policy {
 	if p.Disabled {
 		return PolicyFunc((*Request).Next)
 	}
-	name := "retryablehttp"
-	if module := strings.Trim(p.Module, "/"); module != "" {
-		parent, last := cutLast(module)
-		if parent != "" && isMajorVersion(last) {
-			_, last = cutLast(parent)
-		}
-		name = last
+	module := cmp.Or(strings.Trim(p.Module, "/"), "retryablehttp")
+	if parent, last := path.Split(module); parent != "" && majorVersion.MatchString(last) {
+		module = parent
 	}
-	product := productText(name)
+	product := productText(path.Base(module))
 	if p.Version != "" {
 		product += "/" + productText(p.Version)
 	}
@@ -57,22 +56,12 @@ func (p Telemetry) bind(*stages) Policy {
 	return userAgent{[]string{product}}
 }
 
-// cutLast returns the last element of a path and what is before it.
-func cutLast(path string) (parent, last string) {
-	i := strings.LastIndexByte(path, '/')
-	return path[:max(i, 0)], path[i+1:]
-}
-
-// isMajorVersion reports whether s is an element such as v2.
-func isMajorVersion(s string) bool {
-	digits := strings.TrimPrefix(s, "v")
-	return digits != s && digits != "" && strings.Trim(digits, "0123456789") == ""
-}
+var majorVersion = regexp.MustCompile(`^v[0-9]+$`)
 
 // productText returns s with all characters replaced that a product cannot have.
 func productText(s string) string {
 	return strings.Map(func(c rune) rune {
-		if c == '/' || c < 0x80 && isTokenChar(byte(c)) {
+		if c == '/' || strings.ContainsRune(tokenChars, c) {
 			return c
 		}
 		return '-'

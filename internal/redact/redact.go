@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // placeholder replaces a secret. It needs no escaping in a query or a fragment.
@@ -111,6 +113,38 @@ func Text(text string, show Func) string {
 		bare := strings.TrimRight(found, ".,:;)") // punctuation of the sentence
 		return String(bare, show) + found[len(bare):]
 	})
+}
+
+// Line returns the first n bytes of text in one line, as [OneLine] does, after [Text].
+func Line(text string, n int, show Func) string {
+	// A URL must be complete to be recognized, so the text is cut after that.
+	return OneLine(Text(OneLine(text, 8*n), show), n)
+}
+
+// OneLine returns the first n bytes of text, and "…" if there are more. White space is
+// replaced by single blanks, and control characters and invalid UTF-8 are removed.
+func OneLine(text string, n int) string {
+	var b strings.Builder
+	blank := ""
+	for _, r := range text {
+		switch {
+		case unicode.IsSpace(r):
+			blank = " "
+			continue
+		case !unicode.IsPrint(r) || r == utf8.RuneError:
+			continue
+		case b.Len() == 0:
+			blank = ""
+		}
+		if b.Len()+len(blank)+utf8.RuneLen(r) > n {
+			b.WriteString("…")
+			break
+		}
+		b.WriteString(blank)
+		b.WriteRune(r)
+		blank = ""
+	}
+	return b.String()
 }
 
 // urlLike matches what a text may hold of URLs: a quoted URL or path, which is taken

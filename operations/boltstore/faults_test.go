@@ -43,7 +43,7 @@ func TestOperationsAreBegunOnceAndEndWhateverFails(t *testing.T) {
 		network := &faultyNetwork{server: jobs, random: rand.New(rand.NewPCG(seed, 1))}
 
 		client := retryablehttp.Recommended()
-		client.RetryMax = 10
+		client.RetryMax = 30                  // each attempt fails with a probability of 0.4
 		client.Budget, client.Gate = nil, nil // the failures come at random, not from load
 		pl := pipeline.New(&http.Client{Transport: network}, pipeline.StatusError{}, pipeline.Retry{Client: client}, pipeline.BodyDownload{})
 
