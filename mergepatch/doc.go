@@ -80,6 +80,8 @@
 //   - The string option of a json tag has no effect on a Field. With omitempty instead of
 //     omitzero, an absent Field is an error. Elements of maps and slices have no omitzero,
 //     so an absent Field in one is an error too.
+//   - encoding/json finds a member also if the case of its name differs: {"NAME":null} sets
+//     the Field of name. [Apply] compares names exactly.
 //   - A Field hides the settings of a json.Decoder: DisallowUnknownFields and UseNumber do
 //     not reach its value. A Field[json.RawMessage] keeps the text of a value.
 //   - Every Field reads its text again. If a type contains itself by way of a Field, the

@@ -74,7 +74,7 @@ func (f Field[T]) MarshalJSON() ([]byte, error) {
 // value is kept. After an error f is unchanged. encoding/json does not call it for a
 // missing member, so decode into a new struct.
 func (f *Field[T]) UnmarshalJSON(data []byte) error {
-	if string(data) == "null" {
+	if string(bytes.Trim(data, " \t\r\n")) == "null" {
 		*f = Null[T]()
 		return nil
 	}

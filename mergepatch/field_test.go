@@ -231,15 +231,45 @@ func TestDecodingReplacesTheWholeField(t *testing.T) {
 	assert.Equal(t, mergepatch.Of(map[string]string{"b": "2"}), patch.Tags)
 }
 
+// encoding/json gives a method the text of the value alone. Other callers may not.
+func TestF108NullWithWhiteSpaceIsNull(t *testing.T) {
+	for _, text := range []string{"null", "null ", " null", "\t\r\n null\n"} {
+		f := mergepatch.Of(1)
+		require.NoError(t, f.UnmarshalJSON([]byte(text)), "%q", text)
+		assert.Equal(t, mergepatch.Null[int](), f, "%q", text)
+	}
+	for _, text := range []string{"", " ", "nul l", "null null", "\vnull", "\u00a0null", "\"null\""} {
+		f := mergepatch.Of(1)
+		require.Error(t, f.UnmarshalJSON([]byte(text)), "%q", text)
+		assert.Equal(t, mergepatch.Of(1), f, "%q", text)
+	}
+}
+
 func TestDecodingErrorNamesTheMemberAndKeepsTheField(t *testing.T) {
 	patch := thingPatch{Owner: mergepatch.Of(ownerPatch{Mail: mergepatch.Of("a")})}
 	want := patch.Owner
 	err := json.Unmarshal([]byte(`{"owner":{"phone":"1","mail":5}}`), &patch)
 	var wrongType *json.UnmarshalTypeError
 	require.ErrorAs(t, err, &wrongType)
-	assert.Equal(t, "owner.mail", wrongType.Field)
 	assert.Equal(t, want, patch.Owner)
+
+	// The path is the one that encoding/json gives to any type with UnmarshalJSON: owner.mail,
+	// or none with GOEXPERIMENT=jsonv2.
+	var other struct {
+		Owner struct {
+			Mail ownText `json:"mail"`
+		} `json:"owner"`
+	}
+	err = json.Unmarshal([]byte(`{"owner":{"mail":5}}`), &other)
+	var otherType *json.UnmarshalTypeError
+	require.ErrorAs(t, err, &otherType)
+	assert.Equal(t, otherType.Field, wrongType.Field)
 }
+
+// ownText decodes itself with encoding/json, as a Field does.
+type ownText struct{ text string }
+
+func (o *ownText) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &o.text) }
 
 // The encoder that the caller uses decides whether HTML characters are escaped.
 func TestEscapingIsTheCallersChoice(t *testing.T) {

@@ -2,12 +2,13 @@ package operations_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/a0b132ce/retryablehttp/operations"
@@ -20,34 +21,38 @@ type Count struct {
 }
 
 // worker counts words until the queue is closed.
-func worker(store *operations.MemoryStore[Count], queue <-chan job) {
-	for j := range queue {
-		ctx := context.Background()
-		change := operations.Change[Count]{State: operations.StateRunning}
-		if _, err := operations.Update(ctx, store, j.id, change); err != nil {
-			log.Print(err) // ErrInvalidTransition: it was canceled
-			continue
-		}
-		if words := len(strings.Fields(j.text)); words > 0 {
-			change = operations.Change[Count]{State: operations.StateSucceeded, Result: &Count{words}}
-		} else {
-			p := problem.New(http.StatusUnprocessableEntity, "the text is empty")
-			change = operations.Change[Count]{State: operations.StateFailed, Problem: &p}
-		}
-		change.ExpiresAt = time.Now().Add(time.Hour)
-		if _, err := operations.Update(ctx, store, j.id, change); err != nil {
-			log.Print(err)
+func worker(store *operations.MemoryStore[Count], queue <-chan string) {
+	for id := range queue {
+		if err := count(store, id); err != nil && !errors.Is(err, operations.ErrInvalidTransition) {
+			log.Print(err) // a store on disk can fail: then try again later
 		}
 	}
 }
 
-type job struct{ id, text string }
+// count counts the words of an operation. The error is ErrInvalidTransition if it has ended,
+// for example because it was canceled.
+func count(store *operations.MemoryStore[Count], id string) error {
+	ctx := context.Background()
+	op, err := operations.Update(ctx, store, id, operations.Change[Count]{State: operations.StateRunning})
+	if err != nil {
+		return err
+	}
+	change := operations.Change[Count]{ExpiresAt: time.Now().Add(time.Hour)}
+	if words := len(strings.Fields(string(op.Input))); words > 0 {
+		change.State, change.Result = operations.StateSucceeded, &Count{words}
+	} else {
+		p := problem.New(http.StatusUnprocessableEntity, "the text is empty")
+		change.State, change.Problem = operations.StateFailed, &p
+	}
+	_, err = operations.Update(ctx, store, id, change)
+	return err
+}
 
 // A server that counts the words of a text in the background, and a client that submits one
 // and polls. The store is in memory.
 func Example() {
 	store := new(operations.MemoryStore[Count])
-	queue := make(chan job, 10)
+	queue := make(chan string, 10)
 
 	mux := http.NewServeMux()
 	mux.Handle("/counts", operations.SubmitHandler(operations.SubmitConfig[Count]{
@@ -55,11 +60,8 @@ func Example() {
 		Location:   func(id string) string { return "/counts/" + id },
 		NewID:      func() string { return "op1" }, // for this example only
 		Begin: func(r *http.Request, op operations.Operation[Count]) error {
-			text, err := io.ReadAll(r.Body)
-			if err == nil {
-				queue <- job{op.ID, string(text)}
-			}
-			return err
+			queue <- op.ID
+			return nil
 		},
 	}))
 	mux.Handle("/counts/{id}", operations.PollHandler(operations.PollConfig[Count]{
@@ -98,18 +100,21 @@ func Example() {
 }
 
 // A server whose queue is full refuses a submission before SubmitHandler stores it. So the
-// client can submit it again later, with the same key.
+// client can submit it again later, with the same key. Many requests may come at once.
 func ExampleSubmitHandler() {
 	queue := make(chan string, 1)
+	var busy atomic.Int64 // requests being served, and operations that have begun and not ended
 	submit := operations.SubmitHandler(operations.SubmitConfig[Count]{
 		Repository: new(operations.MemoryStore[Count]),
 		Begin: func(r *http.Request, op operations.Operation[Count]) error {
-			queue <- op.ID // waits if other requests have filled the queue meanwhile
+			busy.Add(1)
+			queue <- op.ID // there is a place
 			return nil
 		},
 	})
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		if len(queue) == cap(queue) {
+		defer busy.Add(-1)
+		if busy.Add(1) > int64(cap(queue)) {
 			w.Header().Set("Retry-After", "5")
 			problem.Write(w, http.StatusServiceUnavailable, problem.New(http.StatusServiceUnavailable, "the queue is full"))
 			return
@@ -126,6 +131,7 @@ func ExampleSubmitHandler() {
 	post("first")
 	post("second")
 	<-queue // a worker takes the first
+	busy.Add(-1)
 	post("second")
 	// Output:
 	// first 202

@@ -15,8 +15,8 @@ import (
 // content is lost when the program ends. The zero MemoryStore is empty and ready for use. It
 // is safe for concurrent use and must not be copied.
 //
-// Operations are copied when they are stored and returned, but not what Result and Problem
-// point to. It grows until [MemoryStore.Prune] is called.
+// Operations are copied when they are stored and returned, but not Input and what Result and
+// Problem point to. It grows until [MemoryStore.Prune] is called.
 type MemoryStore[T any] struct {
 	mu      sync.Mutex
 	records map[string]*memoryRecord[T] // by the id of the operation

@@ -18,6 +18,11 @@ var (
 	// change to StateFailed without a problem.
 	ErrInvalidTransition = errors.New("operations: invalid transition")
 
+	// ErrInvalidValue is wrapped by the error of Update for an operation that cannot be written
+	// as JSON, or not be read again: encoding/json refuses a value, such as a NaN or a time after
+	// the year 9999, or it is nested some 10,000 levels deep. A Repository may return it too.
+	ErrInvalidValue = errors.New("operations: value cannot be stored as JSON")
+
 	// ErrInvalidID is returned by CheckID.
 	ErrInvalidID = errors.New("operations: invalid id")
 )
@@ -67,13 +72,18 @@ func CanTransition(from, to State) bool {
 }
 
 // Operation is a piece of work that may outlive the request that asked for it, and the JSON
-// that clients see of it. T is the type of its result. A copy of an Operation shares what
-// Result and Problem point to: do not modify that.
+// that clients see of it. T is the type of its result. A copy of an Operation shares Input
+// and what Result and Problem point to: do not modify them.
 type Operation[T any] struct {
 	// ID identifies the operation. See CheckID.
 	ID string `json:"id"`
 
 	State State `json:"state"`
+
+	// Input is what a worker needs to do the work: SubmitHandler sets it to the body of the
+	// request. It is not in the JSON, so clients do not see it. Transition removes it when the
+	// operation ends. Empty means none.
+	Input []byte `json:"-"`
 
 	// Result is the result of an operation that has succeeded. Nil means none.
 	Result *T `json:"result,omitempty"`
@@ -119,7 +129,8 @@ type Change[T any] struct {
 }
 
 // Transition returns a copy of op with change applied. The copy has change.Result if it has
-// succeeded, change.Problem if it has failed, and otherwise neither. The error is
+// succeeded, change.Problem if it has failed, and otherwise neither. It has no Input if it
+// has ended. The error is
 // ErrInvalidState if the state of op or change is not one of the five, and
 // ErrInvalidTransition if CanTransition reports false or the problem of a failure is missing.
 func Transition[T any](op Operation[T], change Change[T]) (Operation[T], error) {
@@ -131,6 +142,9 @@ func Transition[T any](op Operation[T], change Change[T]) (Operation[T], error) 
 		return Operation[T]{}, ErrInvalidTransition
 	}
 	op.State, op.Result, op.Problem = change.State, nil, nil
+	if op.State.Terminal() {
+		op.Input = nil
+	}
 	switch change.State {
 	case StateSucceeded:
 		op.Result = change.Result

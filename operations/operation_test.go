@@ -48,7 +48,7 @@ func TestTransitions(t *testing.T) {
 		row := strings.Fields(table[from])
 		for i, to := range states {
 			want := row[i][0]
-			op := operation{ID: "op1", State: from, Result: oldResult, Problem: oldProblem,
+			op := operation{ID: "op1", State: from, Input: []byte("x"), Result: oldResult, Problem: oldProblem,
 				Progress: 40, CreatedAt: oldExpires, UpdatedAt: oldExpires, ExpiresAt: oldExpires, Version: 7}
 			before := op
 			got, err := operations.Transition(op, change{State: to, Result: result, Problem: p, ExpiresAt: expires})
@@ -65,6 +65,9 @@ func TestTransitions(t *testing.T) {
 				require.NoError(t, err, "%q to %q", from, to)
 				wanted := before
 				wanted.State, wanted.Result, wanted.Problem, wanted.ExpiresAt = to, nil, nil, expires
+				if to.Terminal() {
+					wanted.Input = nil // F101
+				}
 				switch to {
 				case operations.StateSucceeded:
 					wanted.Result, wanted.Progress = result, 100

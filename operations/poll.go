@@ -24,8 +24,8 @@ const lookInterval = 250 * time.Millisecond
 
 // PollConfig has the settings of PollHandler. Only Store is required.
 type PollConfig[T any] struct {
-	// Store finds the operation. If it is nil, every response is 500. If it is a Watcher,
-	// clients that wait learn of a change at once.
+	// Store finds the operation. If it is nil, the response to each method that needs it is
+	// 500. If it is a Watcher, clients that wait learn of a change at once.
 	Store Store[T]
 
 	// OperationID returns the id that a request asks for. Spaces around it are removed. Nil
@@ -43,11 +43,12 @@ type PollConfig[T any] struct {
 	PollAfter func(Operation[T]) time.Duration
 
 	// MaxWait is the longest time that a response is delayed if the client sends
-	// "Prefer: wait=N" (RFC 7240 §4.3). The wait ends at each change of the operation, also
-	// of its progress, and when it expires. MaxWait must be shorter than the WriteTimeout of
-	// the server. http.Server.Shutdown takes up to MaxWait unless the contexts of the
-	// requests end with it: see Shutdown in the package documentation. 0 or less means that
-	// the preference is ignored.
+	// "Prefer: wait=N" (RFC 7240 §4.3). The wait ends when the ETag differs from If-None-Match,
+	// or without If-None-Match at the next change of the operation. A change of its progress
+	// counts. The wait also ends when the operation expires. MaxWait must be shorter than the
+	// WriteTimeout of the server. http.Server.Shutdown takes up to MaxWait unless the contexts
+	// of the requests end with it: see Shutdown in the package documentation. 0 or less means
+	// that the preference is ignored.
 	MaxWait time.Duration
 
 	// Authorize reports whether the sender of the request may know the operation. If not, the
@@ -70,9 +71,9 @@ type PollConfig[T any] struct {
 // methods get 405 with an Allow header.
 //
 // Other responses are problems (RFC 9457): 400 for an id that CheckID refuses, 404, 409, 410
-// for an operation that has expired, 500 if the store fails, and 503 with Retry-After if
-// its error is context.DeadlineExceeded or ErrUnavailable or the request's context has
-// ended. The text of an error is never written.
+// for an operation that has expired, 500 if the store or Cancel fails, and 503 with
+// Retry-After if the error is context.DeadlineExceeded, ErrUnavailable or ErrConflict or the
+// request's context has ended. The text of an error is never written.
 //
 // An operation without an ID gets the one that was asked for. An empty state is written as
 // pending, and an unknown one as it is.

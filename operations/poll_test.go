@@ -229,6 +229,25 @@ func TestPollMethods(t *testing.T) {
 	}
 }
 
+func TestF109WithoutAStoreOnlyWhatNeedsItFails(t *testing.T) {
+	cancel := func(context.Context, string) error { return nil }
+	for _, test := range []struct {
+		h       http.Handler
+		methods string
+		want    int
+	}{
+		{operations.PollHandler(pollConfig{Cancel: cancel}), "GET HEAD DELETE", 500},
+		{operations.PollHandler(pollConfig{Cancel: cancel}), "OPTIONS", 204},
+		{operations.PollHandler(pollConfig{}), "DELETE PUT", 405},
+		{operations.SubmitHandler(submitConfig{}), "POST", 500},
+		{operations.SubmitHandler(submitConfig{}), "GET OPTIONS", 405},
+	} {
+		for _, method := range strings.Fields(test.methods) {
+			assert.Equal(t, test.want, do(test.h, method, "/?id=op1").Code, method)
+		}
+	}
+}
+
 func TestPollAfter(t *testing.T) {
 	for state, want := range map[operations.State]string{
 		"pending": "2", "running": "2", "": "2", "paused": "2", "succeeded": "", "failed": "", "canceled": "",
@@ -386,6 +405,8 @@ func TestCancel(t *testing.T) {
 			return err
 		}, 404, "not-found", ""},
 		{"the function fails", "running", func(*testing.T, *memory) error { return errors.New("secret") }, 500, "internal-error", ""},
+		{"F104: the function loses against other changes", "running",
+			func(*testing.T, *memory) error { return fmt.Errorf("secret: %w", operations.ErrConflict) }, 503, "service-unavailable", "5"},
 		{"the function is unavailable", "running", func(*testing.T, *memory) error { return errOutage }, 503, "service-unavailable", "5"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

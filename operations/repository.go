@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"reflect"
+	"time"
 )
 
 var (
@@ -65,6 +68,10 @@ type Submission struct {
 
 // Repository is a Store that can be written to. It must be safe for concurrent use. Most
 // programs change operations with [Update] and [SetProgress].
+//
+// A Repository stores Operation.Input like any other field, as it is given, and every method
+// that returns the operation returns it. It is not in the JSON of the operation, so a
+// Repository that stores JSON must store it beside that.
 type Repository[T any] interface {
 	Store[T]
 
@@ -74,7 +81,9 @@ type Repository[T any] interface {
 	// with it, as that is now, and false. A key is in use as long as its operation is stored.
 	//
 	// The error is or wraps ErrKeyReused, ErrExists, ErrInvalidID or ErrInvalidState, or is
-	// one of the store. After any error nothing must have been stored.
+	// one of the store. After any error nothing must have been stored, also if ctx has ended:
+	// a store that cannot undo a write must finish it. SubmitHandler begins only what was
+	// created without an error.
 	CreateOperation(ctx context.Context, op Operation[T], key Submission) (stored Operation[T], created bool, err error)
 
 	// UpdateOperation replaces the operation with the id of op if its version is op.Version,
@@ -86,11 +95,14 @@ type Repository[T any] interface {
 	UpdateOperation(ctx context.Context, op Operation[T]) (Operation[T], error)
 }
 
-// maxUpdates limits the attempts of Update and SetProgress.
-const maxUpdates = 16
+const (
+	maxConflict      = 30 * time.Second      // how long Update and SetProgress try again
+	maxConflictPause = 32 * time.Millisecond // the longest pause between two attempts
+)
 
 // Update applies change to the operation with this id, as [Transition] does, and stores it.
-// If the operation was changed by others meanwhile, Update starts over with the new version.
+// If the operation was changed by others meanwhile, Update starts over with the new version
+// after a random pause of at most 32 ms.
 //
 // A worker can repeat an Update, because it does not know the outcome or because the program
 // was restarted: there is no error if the operation is running already, or has ended with
@@ -100,8 +112,10 @@ const maxUpdates = 16
 // Any other Update of an operation that has ended returns ErrInvalidTransition: another
 // worker has ended it.
 //
-// The error is ErrNotFound if there is no such operation, one of Transition, one of repo, or
-// ErrConflict after 16 attempts.
+// The error is ErrNotFound if there is no such operation, one of Transition, one of repo, the
+// error of ctx, or ErrConflict if others have changed the operation again and again for 30
+// seconds. It wraps ErrInvalidValue if the operation would have no JSON that a client can
+// read.
 func Update[T any](ctx context.Context, repo Repository[T], id string, change Change[T]) (Operation[T], error) {
 	return modify(ctx, repo, id, func(op Operation[T]) (Operation[T], bool, error) {
 		if isRepeat(op, change) {
@@ -164,32 +178,39 @@ func SetProgress[T any](ctx context.Context, repo Repository[T], id string, perc
 	})
 }
 
-// modify stores what change returns, if that reports true. It starts over after a conflict.
+// modify stores what change returns, if that reports true. It starts over after a conflict,
+// until maxConflict has passed or ctx ends.
 func modify[T any](
 	ctx context.Context, repo Repository[T], id string,
 	change func(Operation[T]) (next Operation[T], changed bool, err error),
 ) (Operation[T], error) {
-	var err error
-	for range maxUpdates {
-		var op Operation[T]
-		var found, changed bool
-		op, found, err = repo.GetOperation(ctx, id)
+	end := time.Now().Add(maxConflict)
+	for pause := time.Millisecond; ; pause = min(2*pause, maxConflictPause) {
+		op, found, err := repo.GetOperation(ctx, id)
 		if err == nil && !found {
 			err = ErrNotFound
 		}
-		if err != nil {
-			break
-		}
-		op, changed, err = change(op)
-		if err == nil && changed {
-			op, err = repo.UpdateOperation(ctx, op)
-		}
+		changed := false
 		if err == nil {
-			return op, nil
+			op, changed, err = change(op)
 		}
-		if !errors.Is(err, ErrConflict) {
-			break
+		if err == nil && changed {
+			if _, invalid := jsonValue(op); invalid != nil {
+				err = fmt.Errorf("%w: %w", ErrInvalidValue, invalid)
+			} else {
+				op, err = repo.UpdateOperation(ctx, op)
+			}
+		}
+		switch {
+		case err == nil:
+			return op, nil
+		case !errors.Is(err, ErrConflict), time.Now().After(end):
+			return Operation[T]{}, err
+		}
+		select {
+		case <-time.After(rand.N(pause)):
+		case <-ctx.Done():
+			return Operation[T]{}, ctx.Err()
 		}
 	}
-	return Operation[T]{}, err
 }

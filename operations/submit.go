@@ -2,7 +2,6 @@ package operations
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -11,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/a0b132ce/retryablehttp/problem"
@@ -20,24 +20,28 @@ const (
 	defaultMaxBody   = 1 << 20
 	defaultFailedTTL = 24 * time.Hour
 	maxKey           = 255 // bytes of an Idempotency-Key
+
+	// failTimeout limits the time in which a failure of Begin must be stored.
+	failTimeout = 10 * time.Second
 )
 
 // SubmitConfig has the settings of SubmitHandler. Only Repository is required.
 type SubmitConfig[T any] struct {
-	// Repository stores the operations. If it is nil, every response is 500.
+	// Repository stores the operations. If it is nil, the response to POST is 500.
 	Repository Repository[T]
 
 	// Begin starts the work of a new operation and returns soon, for example after it has put
-	// op into a queue. It is called once for each operation, also if the client has gone. The
-	// body of r can be read. The context of r does not end, but has the values of the
-	// request's context.
+	// op.ID into a queue. It is called once for each operation, also if the client has gone.
+	// The body of r can be read, and is op.Input. The context of r does not end, but has the
+	// values of the request's context.
 	//
 	// If Begin returns an error, the operation fails with the problem.Problem that the error
 	// is or wraps, or else with one that has a fixed text. The response is 202 all the same,
 	// and the key belongs to the failed operation. So this is for work that will never
 	// begin. To refuse work that a client should submit again later, respond with 503 before
-	// SubmitHandler is called. If Begin panics, the operation fails too and the panic goes
-	// on. Nil means that workers look for pending operations themselves.
+	// SubmitHandler is called. If Begin panics, the operation fails too and the panic goes on.
+	// The context for storing the failure ends after 10 seconds. Nil means that workers look
+	// for pending operations themselves.
 	Begin func(r *http.Request, op Operation[T]) error
 
 	// FailedTTL is the time until an operation expires that has failed because of Begin. 0
@@ -72,16 +76,21 @@ type SubmitConfig[T any] struct {
 	ErrorWriter func(http.ResponseWriter, int, problem.Problem)
 }
 
-// SubmitHandler returns a handler that creates an operation for each POST and responds with
-// 202, as WriteAccepted does.
+// SubmitHandler returns a handler that creates an operation for each POST, with the body as
+// its Input, and responds with 202, as WriteAccepted does.
 //
 // A client can send an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header) and then
 // repeat a request whose response it has not seen. The key is any text of 1 to 255 bytes,
 // used as it is, with its quotes if it has any. The same key with the same method, path,
 // query, Content-Type and body gets the id, the Location and the current state of the same
 // operation, and "Idempotency-Replayed: true". Path and query are taken from
-// http.Request.RequestURI. The same key with another request gets 422. A key is known as
-// long as its operation is stored; after the operation has expired, the response is 410.
+// http.Request.RequestURI, without a scheme and a host. The same key with another request
+// gets 422. A key is known as long as its operation is stored; after the operation has
+// expired, the response is 410.
+//
+// The context of the request is that of CreateOperation. If it ends before the operation is
+// stored, the response is 503, and the client can repeat the request. What was stored is
+// begun, also if the context has ended.
 //
 // Only the request that has created the operation calls SubmitConfig.Begin. If the program
 // ends between the two, or if Begin fails and that cannot be stored, the operation stays
@@ -182,16 +191,17 @@ func (h *submitHandler[T]) readBody(w http.ResponseWriter, r *http.Request) ([]b
 		return nil, true
 	}
 	var body []byte
-	var err error = new(http.MaxBytesError)
-	if r.ContentLength <= h.MaxBody {
+	var err error
+	tooLarge := r.ContentLength > h.MaxBody // then the client is not asked for the body by 100 Continue
+	if !tooLarge {
 		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
-	} // else the client is not asked for the body by 100 Continue
-	var tooLarge *http.MaxBytesError
+		tooLarge = errors.As(err, new(*http.MaxBytesError))
+	}
 	switch {
+	case tooLarge:
+		h.problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", h.MaxBody))
 	case err == nil:
 		return body, true
-	case errors.As(err, &tooLarge):
-		h.problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", h.MaxBody))
 	case r.Context().Err() != nil:
 		h.storeError(w, r, err)
 	default:
@@ -200,12 +210,8 @@ func (h *submitHandler[T]) readBody(w http.ResponseWriter, r *http.Request) ([]b
 	return nil, false
 }
 
-// create creates a pending operation, or finds the one that was created with this key. It
-// goes on if the client leaves, so that an operation which is stored is also begun.
+// create creates a pending operation, or finds the one that was created with this key.
 func (h *submitHandler[T]) create(r *http.Request, key string, body []byte) (Operation[T], bool, error) {
-	if err := r.Context().Err(); err != nil {
-		return Operation[T]{}, false, err
-	}
 	var submission Submission
 	if key != "" {
 		scope := ""
@@ -214,10 +220,19 @@ func (h *submitHandler[T]) create(r *http.Request, key string, body []byte) (Ope
 		}
 		submission.Key = digest(scope, key)
 		submission.Fingerprint = digest(
-			r.Method, cmp.Or(r.RequestURI, r.URL.RequestURI()), r.Header.Get("Content-Type"), string(body))
+			r.Method, target(r), r.Header.Get("Content-Type"), string(body))
 	}
-	return h.Repository.CreateOperation(context.WithoutCancel(r.Context()),
-		Operation[T]{ID: h.NewID(), State: StatePending}, submission)
+	return h.Repository.CreateOperation(r.Context(),
+		Operation[T]{ID: h.NewID(), State: StatePending, Input: body}, submission)
+}
+
+// target returns the path and the query that the client has sent, also if http.StripPrefix
+// has changed r.URL. A request target in absolute form (RFC 9112 §3.2.2) has a host too.
+func target(r *http.Request) string {
+	if sent, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		return sent.RequestURI()
+	}
+	return r.URL.RequestURI()
 }
 
 // digest returns the SHA-256 of the texts and their lengths in hexadecimal digits.
@@ -238,30 +253,36 @@ func withBody(ctx context.Context, r *http.Request, body []byte) *http.Request {
 }
 
 // begin calls Begin and returns the operation, which has failed if Begin has.
-func (h *submitHandler[T]) begin(r *http.Request, op Operation[T], body []byte) (begun Operation[T], err error) {
+func (h *submitHandler[T]) begin(r *http.Request, op Operation[T], body []byte) (Operation[T], error) {
 	if h.Begin == nil {
 		return op, nil
 	}
 	ctx := context.WithoutCancel(r.Context())
-	failure := problemOf(nil) // if Begin panics
+	panicked := true
 	defer func() {
-		if failure != nil {
-			begun, err = h.fail(ctx, op.ID, failure)
+		if panicked {
+			h.fail(ctx, op.ID, nil)
 		}
 	}()
-	if err := h.Begin(withBody(ctx, r, body), op); err != nil {
-		failure = problemOf(err)
-	} else {
-		failure = nil
+	err := h.Begin(withBody(ctx, r, body), op)
+	if err != nil {
+		op, err = h.fail(ctx, op.ID, err)
 	}
-	return op, nil
+	panicked = false
+	return op, err
 }
 
-// fail stores that the operation has failed and returns it. If Begin or a worker has ended
-// it already, fail returns it as it is.
-func (h *submitHandler[T]) fail(ctx context.Context, id string, p *problem.Problem) (Operation[T], error) {
-	failed, err := Update(ctx, h.Repository, id,
-		Change[T]{State: StateFailed, Problem: p, ExpiresAt: time.Now().Add(h.FailedTTL)})
+// fail stores that the operation has failed because of cause and returns it. If Begin or a
+// worker has ended it already, fail returns it as it is.
+func (h *submitHandler[T]) fail(ctx context.Context, id string, cause error) (Operation[T], error) {
+	ctx, cancel := context.WithTimeout(ctx, failTimeout)
+	defer cancel()
+	change := Change[T]{State: StateFailed, Problem: problemOf(cause), ExpiresAt: time.Now().Add(h.FailedTTL)}
+	failed, err := Update(ctx, h.Repository, id, change)
+	if errors.Is(err, ErrInvalidValue) {
+		change.Problem = problemOf(nil)
+		failed, err = Update(ctx, h.Repository, id, change)
+	}
 	if !errors.Is(err, ErrInvalidTransition) {
 		return failed, err
 	}
@@ -272,15 +293,12 @@ func (h *submitHandler[T]) fail(ctx context.Context, id string, p *problem.Probl
 	return ended, err
 }
 
-// problemOf returns the problem that err is or wraps. If there is none, or it cannot be
-// encoded, problemOf returns one with a fixed text.
+// problemOf returns the problem that err is or wraps, or else one with a fixed text.
 func problemOf(err error) *problem.Problem {
 	var value problem.Problem
 	p := &value
 	if errors.As(err, &value) || errors.As(err, &p) && p != nil {
-		if _, err := encode(p); err == nil {
-			return p
-		}
+		return p
 	}
 	value = problem.New(http.StatusInternalServerError, "the operation could not be started")
 	return &value

@@ -3,6 +3,7 @@ package operations_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -397,6 +398,8 @@ func TestSubmitThatCannotBegin(t *testing.T) {
 	full.Extensions = map[string]any{"code": "QUEUE"}
 	bad := problem.New(503, "secret")
 	bad.Extensions = map[string]any{"f": func() {}}
+	deep := problem.New(503, "secret")
+	deep.Extensions = map[string]any{"a": json.RawMessage(strings.Repeat("[", 9_999) + strings.Repeat("]", 9_999))}
 	fixed := problem.New(500, "the operation could not be started")
 	for _, test := range []struct {
 		name string
@@ -406,6 +409,7 @@ func TestSubmitThatCannotBegin(t *testing.T) {
 		{"an error", errors.New("secret"), fixed},
 		{"a problem that cannot be encoded", bad, fixed},
 		{"a pointer to one", &bad, fixed},
+		{"F103: a problem that is nested too deep for a client", deep, fixed},
 		{"a problem", full, full},
 		{"a wrapped problem", fmt.Errorf("secret: %w", full), full},
 		{"a pointer to a problem", &full, full},
@@ -481,8 +485,8 @@ func TestAnOperationThatCannotBeginExpires(t *testing.T) {
 	}
 }
 
-// The client leaves while the operation is created. It is begun nevertheless, because a
-// retry of the request would not begin it.
+// The client leaves when the operation was stored. It is begun nevertheless, because a retry
+// of the request would not begin it.
 func TestSubmitBeginsWhenTheClientHasGone(t *testing.T) {
 	type key struct{}
 	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
@@ -498,15 +502,162 @@ func TestSubmitBeginsWhenTheClientHasGone(t *testing.T) {
 	assert.EqualValues(t, "failed", all(t, &store.memory)[0].State)
 }
 
-// leavingStore ends the context of the request before it creates the operation.
+// leavingStore ends the context of the request when it has created the operation.
 type leavingStore struct {
 	memory
 	leave context.CancelFunc
 }
 
 func (s *leavingStore) CreateOperation(ctx context.Context, op operation, key operations.Submission) (operation, bool, error) {
-	s.leave()
+	defer s.leave()
 	return s.memory.CreateOperation(ctx, op, key)
+}
+
+// hangingStore waits until the context ends, as a store does whose database is gone.
+type hangingStore struct {
+	memory
+	create, update bool
+}
+
+func (s *hangingStore) CreateOperation(ctx context.Context, op operation, key operations.Submission) (operation, bool, error) {
+	if s.create {
+		<-ctx.Done()
+		return operation{}, false, ctx.Err()
+	}
+	return s.memory.CreateOperation(ctx, op, key)
+}
+
+func (s *hangingStore) UpdateOperation(ctx context.Context, op operation) (operation, error) {
+	if s.update {
+		<-ctx.Done()
+		return operation{}, ctx.Err()
+	}
+	return s.memory.UpdateOperation(ctx, op)
+}
+
+func TestF102AStoreThatHangsHoldsNoRequest(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		store *hangingStore
+		took  time.Duration
+		began int
+	}{
+		{"creation ends with the request", &hangingStore{create: true}, 200 * time.Millisecond, 0},
+		{"a failure of Begin is stored within 10 seconds", &hangingStore{update: true}, 10 * time.Second, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := 0
+				h := operations.SubmitHandler(submitConfig{Repository: test.store, Begin: func(*http.Request, operation) error {
+					began++
+					return errors.New("no")
+				}})
+				limit := 200 * time.Millisecond
+				if !test.store.create {
+					limit = time.Hour // the client waits
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
+				defer cancel()
+				start := time.Now()
+				w := serve(h, newRequest("POST", "/", "x", "Idempotency-Key", "k").WithContext(ctx))
+				assert.Equal(t, test.took, time.Since(start))
+				requireProblem(t, w, 503, "service-unavailable")
+				assert.Equal(t, "5", w.Header().Get("Retry-After"))
+				assert.Equal(t, test.began, began)
+
+				test.store.create, test.store.update = false, false // a retry
+				accepted(t, serve(h, newRequest("POST", "/", "x", "Idempotency-Key", "k")))
+				assert.Equal(t, 1, began)
+			})
+		})
+	}
+}
+
+func TestF101TheBodyIsTheInputUntilTheOperationEnds(t *testing.T) {
+	store := new(memory)
+	var seen []byte
+	h := operations.SubmitHandler(submitConfig{Repository: store, NewID: func() string { return "op1" },
+		Begin: func(_ *http.Request, op operation) error { seen = op.Input; return nil }})
+	w := submit(h, "k", "secret job")
+	assert.Equal(t, "secret job", string(seen))
+	for _, w := range []*httptest.ResponseRecorder{w, submit(h, "k", "secret job"), do(poll(store), "GET", "/?id=op1")} {
+		assert.Contains(t, w.Body.String(), "op1")
+		assert.NotContains(t, strings.ToLower(w.Body.String()), "input", "clients do not see it")
+	}
+
+	for op, err := range store.Operations(t.Context()) { // after a restart
+		require.NoError(t, err)
+		assert.Equal(t, "secret job", string(op.Input))
+	}
+	assert.Equal(t, "secret job", string(mustUpdate(t, store, change{State: "running"}).Input))
+	assert.Empty(t, mustUpdate(t, store, change{State: "succeeded"}).Input)
+	assert.Empty(t, all(t, store)[0].Input)
+}
+
+// The pattern of the package documentation. Fifty clients come at once, and no worker takes
+// an operation from the queue.
+func TestF105AFullQueueRefusesClientsThatComeAtOnce(t *testing.T) {
+	const places = 4
+	queue := make(chan string, places)
+	var busy atomic.Int64
+	submit := operations.SubmitHandler(submitConfig{Repository: new(memory), Begin: func(_ *http.Request, op operation) error {
+		busy.Add(1)
+		select {
+		case queue <- op.ID:
+			return nil
+		default:
+			return errors.New("Begin would wait")
+		}
+	}})
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer busy.Add(-1)
+		if busy.Add(1) > int64(cap(queue)) {
+			problem.Write(w, 503, problem.New(503, "the queue is full"))
+			return
+		}
+		submit.ServeHTTP(w, r)
+	})
+	for range 200 {
+		var pending, refused atomic.Int32
+		var clients sync.WaitGroup
+		for range 50 {
+			clients.Go(func() {
+				w := do(h, "POST", "/")
+				if w.Code == 503 {
+					refused.Add(1)
+				} else if accepted(t, w).State == "pending" {
+					pending.Add(1)
+				}
+			})
+		}
+		clients.Wait()
+		require.EqualValues(t, 50, pending.Load()+refused.Load(), "no operation was stored without a place")
+		require.Len(t, queue, int(pending.Load()))
+		for len(queue) < places { // what is left can be used
+			require.Equal(t, 202, do(h, "POST", "/").Code)
+		}
+		require.Equal(t, 503, do(h, "POST", "/").Code)
+		for range places { // workers take them
+			<-queue
+			busy.Add(-1)
+		}
+	}
+}
+
+func TestF107AbsoluteAndOriginFormAreTheSameRequest(t *testing.T) {
+	h := operations.SubmitHandler(submitConfig{Repository: new(memory)})
+	mux := http.NewServeMux()
+	mux.Handle("/red/", http.StripPrefix("/red", h))
+	send := func(target string) *httptest.ResponseRecorder {
+		return do(mux, "POST", target, "Idempotency-Key", "k")
+	}
+	id := accepted(t, send("/red/a%2Fb?x=1")).ID
+	for _, target := range []string{"http://example.com/red/a%2Fb?x=1", "HTTP://other.example/red/a%2Fb?x=1"} {
+		assert.Equal(t, id, accepted(t, send(target)).ID)
+	}
+	for _, target := range []string{"/red/a%2Fb", "/red/a/b?x=1", "/red/a%2Fb?x=1&", "http://example.com/red/a%2Fb", "http://example.com/red/?x=1"} {
+		requireProblem(t, send(target), 422, "unprocessable-entity")
+	}
 }
 
 func TestSubmitOneKeyFromManyGoroutinesBeginsOnce(t *testing.T) {

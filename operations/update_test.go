@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -124,7 +125,6 @@ func TestUpdateComparesJSONValues(t *testing.T) {
 		{"white space", json.RawMessage(` {"b": 1, "a" : null}`), pair{B: 1}, true},
 		{"text that is no UTF-8", "caf\xe9", "caf\ufffd", true},
 		{"null and none", json.RawMessage("null"), nil, true},
-		{"none after a value without JSON", func() {}, nil, false},
 		{"large numbers", pair{B: large}, pair{B: large}, true},
 		{"large numbers that differ", pair{B: large}, pair{B: large + 1}, false},
 		{"another value", pair{A: []int{1, 2}}, pair{A: []int{2, 1}}, false},
@@ -187,22 +187,69 @@ func TestUpdateTriesAgainAfterAConflict(t *testing.T) {
 		updates int
 	}{
 		{"3 conflicts", &failingRepository{errs: conflicts(3)}, nil, 4},
-		{"15 conflicts", &failingRepository{errs: conflicts(15)}, nil, 16},
-		{"16 conflicts", &failingRepository{errs: conflicts(16)}, operations.ErrConflict, 16},
+		{"F104: 40 conflicts", &failingRepository{errs: conflicts(40)}, nil, 41},
 		{"another error", &failingRepository{errs: []error{broken}}, broken, 1},
 		{"a look-up that fails", &failingRepository{getErr: broken}, broken, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			mustCreate(t, &test.repo.memory, operation{ID: "op1", State: "running"})
-			op, err := operations.Update(t.Context(), test.repo, "op1", change{State: "canceled"})
-			assert.Equal(t, test.updates, test.repo.updates)
-			if test.want != nil {
+			synctest.Test(t, func(t *testing.T) {
+				mustCreate(t, &test.repo.memory, operation{ID: "op1", State: "running"})
+				op, err := operations.Update(t.Context(), test.repo, "op1", change{State: "canceled"})
+				assert.Equal(t, test.updates, test.repo.updates)
+				if test.want != nil {
+					require.ErrorIs(t, err, test.want)
+					assert.Zero(t, op)
+					return
+				}
+				require.NoError(t, err)
+				assert.EqualValues(t, "canceled", op.State)
+			})
+		})
+	}
+}
+
+// conflictingStore takes no update, and does not look at the context.
+type conflictingStore struct{ memory }
+
+func (s *conflictingStore) GetOperation(ctx context.Context, id string) (operation, bool, error) {
+	return s.memory.GetOperation(context.WithoutCancel(ctx), id)
+}
+
+func (s *conflictingStore) UpdateOperation(context.Context, operation) (operation, error) {
+	return operation{}, operations.ErrConflict
+}
+
+func TestF104ConflictsWithoutEnd(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		limit time.Duration // of the context
+		want  error
+		took  time.Duration
+	}{
+		{"Update returns ErrConflict after 30 seconds", time.Hour, operations.ErrConflict, 30 * time.Second},
+		{"Update ends with the context", 2 * time.Second, context.DeadlineExceeded, 2 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &conflictingStore{}
+				mustCreate(t, &store.memory, operation{ID: "op1", State: "running"})
+				ctx, cancel := context.WithTimeout(t.Context(), test.limit)
+				defer cancel()
+				start := time.Now()
+				_, err := operations.Update(ctx, store, "op1", change{State: "canceled"})
 				require.ErrorIs(t, err, test.want)
-				assert.Zero(t, op)
-				return
-			}
-			require.NoError(t, err)
-			assert.EqualValues(t, "canceled", op.State)
+				assert.InDelta(t, test.took, time.Since(start), float64(50*time.Millisecond))
+
+				start = time.Now()
+				h := operations.PollHandler(pollConfig{Store: store, Cancel: func(ctx context.Context, id string) error {
+					_, err := operations.Update(ctx, store, id, change{State: "canceled"})
+					return err
+				}})
+				w := do(h, "DELETE", "/?id=op1")
+				requireProblem(t, w, 503, "service-unavailable")
+				assert.Equal(t, "5", w.Header().Get("Retry-After"))
+				assert.InDelta(t, 30*time.Second, time.Since(start), float64(50*time.Millisecond))
+			})
 		})
 	}
 }
@@ -231,22 +278,36 @@ func TestSetProgress(t *testing.T) {
 	require.ErrorIs(t, err, operations.ErrNotFound)
 }
 
-func TestUpdateOfResultsThatCannotBeCompared(t *testing.T) {
-	store := new(operations.MemoryStore[any])
-	_, _, err := store.CreateOperation(t.Context(), operations.Operation[any]{ID: "op1"}, operations.Submission{})
-	require.NoError(t, err)
-	bad := any(func() {})
-	c := operations.Change[any]{State: "succeeded", Result: &bad}
-	_, err = operations.Update(t.Context(), store, "op1", c)
-	require.NoError(t, err)
-	_, err = operations.Update(t.Context(), store, "op1", c)
-	require.ErrorIs(t, err, operations.ErrInvalidTransition)
+func TestF103ResultsThatClientsCannotGetAreRefused(t *testing.T) {
+	for name, bad := range badResults {
+		t.Run(name, func(t *testing.T) {
+			store := new(operations.MemoryStore[any])
+			first, _, err := store.CreateOperation(t.Context(), operations.Operation[any]{ID: "op1"}, operations.Submission{})
+			require.NoError(t, err)
+			c := operations.Change[any]{State: "succeeded", Result: &bad}
+			op, err := operations.Update(t.Context(), store, "op1", c)
+			require.ErrorIs(t, err, operations.ErrInvalidValue)
+			assert.Zero(t, op)
+			stored, _, err := store.GetOperation(t.Context(), "op1")
+			require.NoError(t, err)
+			assert.Equal(t, first, stored)
+
+			// As the result of an operation that was stored in another way it equals nothing.
+			first.State, first.Result = "succeeded", &bad
+			_, err = store.UpdateOperation(t.Context(), first)
+			require.NoError(t, err)
+			for _, again := range []operations.Change[any]{c, {State: "succeeded"}} {
+				_, err = operations.Update(t.Context(), store, "op1", again)
+				require.ErrorIs(t, err, operations.ErrInvalidTransition)
+			}
+		})
+	}
 }
 
 func TestErrorsAreOneLineAndNamed(t *testing.T) {
 	for _, err := range []error{
 		operations.ErrConflict, operations.ErrExists, operations.ErrInvalidID, operations.ErrInvalidState,
-		operations.ErrInvalidTransition, operations.ErrKeyReused, operations.ErrNotCancelable, operations.ErrNotFound,
+		operations.ErrInvalidTransition, operations.ErrInvalidValue, operations.ErrKeyReused, operations.ErrNotCancelable, operations.ErrNotFound,
 		operations.ErrUnavailable,
 	} {
 		assert.True(t, strings.HasPrefix(err.Error(), "operations: "), err.Error())

@@ -2,8 +2,10 @@ package operations_test
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -169,6 +171,25 @@ func TestWaitPreference(t *testing.T) {
 			assert.Equal(t, 200, got.Code)
 			assert.Equal(t, test.took, got.took, test.prefer)
 			assert.Equal(t, test.want, got.Header().Get("Preference-Applied"), test.prefer)
+		})
+	}
+}
+
+func TestF106WaitWithoutALimit(t *testing.T) {
+	for _, prefer := range []string{"wait=9223372036", "wait=9223372037", "wait=99999999999999999999"} {
+		synctest.Test(t, func(t *testing.T) {
+			store := new(memory)
+			mustCreate(t, store, operation{ID: "op1"})
+			h := operations.PollHandler(pollConfig{Store: store, MaxWait: math.MaxInt64})
+			got := waitFor(h, newRequest("GET", "/?id=op1", "", "Prefer", prefer), func() {
+				mustUpdate(t, store, change{State: "running"})
+			})
+			assert.Equal(t, beforeChange, got.took)
+			want := "wait=9223372037"
+			if strings.HasSuffix(prefer, "6") {
+				want = prefer
+			}
+			assert.Equal(t, want, got.Header().Get("Preference-Applied"))
 		})
 	}
 }

@@ -39,7 +39,7 @@ type AcceptedConfig struct {
 }
 
 // WriteAccepted responds with 202 Accepted: the operation is pending, and the client finds
-// it at config.Location.
+// it at config.Location. It removes a Content-Length that was set for another body.
 func WriteAccepted(w http.ResponseWriter, config AcceptedConfig) {
 	writeAccepted(w, config, StatePending)
 }
@@ -59,7 +59,8 @@ func writeAccepted(w http.ResponseWriter, config AcceptedConfig, state State) {
 
 // WriteOperation writes operation as the response. A status that is not from 200 to 999
 // means 200. An empty state is written as pending and an unknown state as it is. If the
-// result cannot be encoded, the response is a problem with status 500.
+// result cannot be encoded, the response is a problem with status 500. A Content-Length that
+// was set for another body is removed.
 func WriteOperation[T any](w http.ResponseWriter, status int, operation Operation[T]) {
 	operation.State = operation.State.orPending()
 	body, err := encode(operation)
@@ -81,6 +82,7 @@ func encode(value any) ([]byte, error) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Del("Content-Length") // of another body
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(body)
@@ -98,9 +100,13 @@ func setRetryAfter(w http.ResponseWriter, d time.Duration) {
 	}
 }
 
-// wholeSeconds returns d in seconds, rounded up.
+// wholeSeconds returns d in seconds, rounded up. d is not negative.
 func wholeSeconds(d time.Duration) int64 {
-	return int64((d + time.Second - 1) / time.Second)
+	seconds := int64(d / time.Second)
+	if d%time.Second > 0 {
+		seconds++
+	}
+	return seconds
 }
 
 // unavailableRetryAfter is the Retry-After of a 503.
@@ -134,7 +140,8 @@ func (write problemWriter) gone(w http.ResponseWriter) {
 // storeError writes a response for an error of the store, without the text of err.
 func (write problemWriter) storeError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
-	case r.Context().Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrUnavailable):
+	case r.Context().Err() != nil, errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, ErrUnavailable), errors.Is(err, ErrConflict):
 		setRetryAfter(w, unavailableRetryAfter)
 		write.problem(w, http.StatusServiceUnavailable, "the operations are not available at the moment")
 	default:

@@ -90,6 +90,22 @@ func TestWriteOperation(t *testing.T) {
 	}
 }
 
+func TestF110AContentLengthOfAnotherBodyIsRemoved(t *testing.T) {
+	for name, write := range map[string]func(http.ResponseWriter){
+		"WriteOperation": func(w http.ResponseWriter) { operations.WriteOperation(w, 200, operation{ID: "op1"}) },
+		"WriteAccepted":  func(w http.ResponseWriter) { operations.WriteAccepted(w, operations.AcceptedConfig{ID: "op1"}) },
+		"PollHandler": func(w http.ResponseWriter) {
+			poll(storeOf(operation{})).ServeHTTP(w, newRequest("GET", "/?id=op1", ""))
+		},
+	} {
+		w := httptest.NewRecorder()
+		w.Header().Set("Content-Length", "5")
+		write(w)
+		assert.NotContains(t, w.Header(), "Content-Length", name)
+		assert.Contains(t, w.Body.String(), "op1")
+	}
+}
+
 // badResults are results that encoding/json refuses.
 var badResults = map[string]any{
 	"a function": func() {}, "a channel": make(chan int), "NaN": math.NaN(),

@@ -25,7 +25,7 @@ func newPipeline() pipeline.Pipeline {
 func begin(endpoint, file string) {
 	ctx, pl := context.Background(), newPipeline()
 	req := must(pipeline.NewRequest(ctx, http.MethodPost, endpoint+"/reports"))
-	check(req.SetJSON(map[string]string{"title": "The year"}))
+	check(req.SetJSON(Request{Title: "The year"}))
 	poller := must(lro.New[Report](must(pl.Do(req)), pl, nil))
 	token := must(poller.ResumeToken())
 	check(os.WriteFile(file, []byte(token), 0o600)) // it may hold secrets of the URL
@@ -45,5 +45,5 @@ func resume(endpoint, file string) {
 		}
 	}
 	report := must(poller.Result(context.Background()))
-	fmt.Printf("the report has %d pages\n", report.Pages)
+	fmt.Printf("the report %q has %d pages\n", report.Title, report.Pages)
 }

@@ -56,7 +56,7 @@ func run(database, token string) {
 	server.waitFor("ready")
 	defer server.kill()
 	second := start("resume", endpoint, token)
-	second.waitFor("the report has 7 pages")
+	second.waitFor(`the report "The year" has 7 pages`)
 	if err := second.cmd.Wait(); err != nil {
 		log.Fatal("main: ", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,11 +12,18 @@ import (
 
 	"github.com/a0b132ce/retryablehttp/operations"
 	"github.com/a0b132ce/retryablehttp/operations/boltstore"
+	"github.com/a0b132ce/retryablehttp/problem"
 )
+
+// Request is the input of a job.
+type Request struct {
+	Title string `json:"title"`
+}
 
 // Report is the result of a job.
 type Report struct {
-	Pages int `json:"pages"`
+	Title string `json:"title"`
+	Pages int    `json:"pages"`
 }
 
 // serve accepts jobs at POST /reports and shows them at /reports/{id}.
@@ -38,6 +46,9 @@ func serve(database, address string) {
 		Repository: store,
 		Location:   func(id string) string { return "/reports/" + id },
 		Begin: func(_ *http.Request, op operations.Operation[Report]) error {
+			if err := json.Unmarshal(op.Input, new(Request)); err != nil {
+				return problem.New(http.StatusBadRequest, "the request cannot be understood")
+			}
 			fmt.Println("accepts a job")
 			queue <- op.ID
 			return nil
@@ -53,11 +64,13 @@ func serve(database, address string) {
 }
 
 // work does the jobs of the queue. A job may be begun twice, so it must do no harm to repeat
-// a part of it.
+// a part of it. The input was stored with it.
 func work(store *boltstore.Store[Report], queue <-chan string) {
 	ctx := context.Background()
 	for id := range queue {
-		must(operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateRunning}))
+		op := must(operations.Update(ctx, store, id, operations.Change[Report]{State: operations.StateRunning}))
+		var request Request
+		check(json.Unmarshal(op.Input, &request))
 		for percent := 0; percent < 100; percent += 10 {
 			time.Sleep(50 * time.Millisecond)
 			must(operations.SetProgress(ctx, store, id, percent))
@@ -67,7 +80,7 @@ func work(store *boltstore.Store[Report], queue <-chan string) {
 		}
 		must(operations.Update(ctx, store, id, operations.Change[Report]{
 			State:     operations.StateSucceeded,
-			Result:    &Report{Pages: 7},
+			Result:    &Report{Title: request.Title, Pages: 7},
 			ExpiresAt: time.Now().Add(24 * time.Hour),
 		}))
 	}

@@ -38,7 +38,7 @@ func runProgram(path, id string) error {
 			return err
 		}
 		if !op.State.Terminal() {
-			fmt.Println("begin again:", op.ID)
+			fmt.Printf("begin again: %s, input %q\n", op.ID, op.Input)
 			done := operations.Change[Report]{
 				State:     operations.StateSucceeded,
 				Result:    &Report{Rows: 7},
@@ -49,7 +49,8 @@ func runProgram(path, id string) error {
 			}
 		}
 	}
-	_, _, err = store.CreateOperation(ctx, operations.Operation[Report]{ID: id}, operations.Submission{})
+	op := operations.Operation[Report]{ID: id, Input: []byte("title of " + id)}
+	_, _, err = store.CreateOperation(ctx, op, operations.Submission{})
 	return err
 }
 
@@ -68,7 +69,7 @@ func Example() {
 	// Output:
 	// run
 	// run
-	// begin again: op1
+	// begin again: op1, input "title of op1"
 	// run
-	// begin again: op2
+	// begin again: op2, input "title of op2"
 }

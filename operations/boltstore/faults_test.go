@@ -2,7 +2,6 @@ package boltstore_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +37,7 @@ func TestOperationsAreBegunOnceAndEndWhateverFails(t *testing.T) {
 	t.Logf("seed %d", seed)
 	path := filepath.Join(t.TempDir(), "operations.db")
 	synctest.Test(t, func(t *testing.T) {
-		jobs := &jobServer{t: t, path: path, inputs: map[string]int{}, begun: map[int]int{}}
+		jobs := &jobServer{t: t, path: path, begun: map[int]int{}}
 		jobs.start()
 		network := &faultyNetwork{server: jobs, random: rand.New(rand.NewPCG(seed, 1))}
 
@@ -125,7 +124,7 @@ func square(ctx context.Context, pl pipeline.Pipeline, n int) (squared, error) {
 	return poller.PollUntilDone(ctx, &lro.WaitOptions{MaxFailures: -1})
 }
 
-// jobServer is the program of the server. Its inputs are stored elsewhere and survive.
+// jobServer is the program of the server.
 type jobServer struct {
 	t    *testing.T
 	path string
@@ -138,8 +137,7 @@ type jobServer struct {
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
 	starts  int
-	inputs  map[string]int // by id
-	begun   map[int]int    // how often, by input
+	begun   map[int]int // how often, by input
 }
 
 func (s *jobServer) start() {
@@ -166,7 +164,7 @@ func (s *jobServer) start() {
 	for op, err := range store.Operations(ctx) {
 		require.NoError(s.t, err)
 		if !op.State.Terminal() {
-			s.work(op.ID)
+			s.work(op)
 		}
 	}
 }
@@ -182,27 +180,30 @@ func (s *jobServer) stop() {
 	s.workers.Wait()
 }
 
-func (s *jobServer) begin(r *http.Request, op operations.Operation[squared]) error {
-	var n int
-	if err := json.NewDecoder(r.Body).Decode(&n); err != nil {
+func (s *jobServer) begin(_ *http.Request, op operations.Operation[squared]) error {
+	n, err := strconv.Atoi(string(op.Input))
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun[n]++
-	s.inputs[op.ID] = n
 	if s.ctx.Err() == nil {
-		s.work(op.ID)
+		s.work(op)
 	}
 	return nil
 }
 
 // work starts a worker for an operation. Workers end with the server.
-func (s *jobServer) work(id string) {
-	ctx, store, n := s.ctx, s.store, s.inputs[id]
+func (s *jobServer) work(op operations.Operation[squared]) {
+	ctx, store, id := s.ctx, s.store, op.ID
 	s.workers.Go(func() {
-		_, err := operations.Update(ctx, store, id, operations.Change[squared]{State: operations.StateRunning})
+		op, err := operations.Update(ctx, store, id, operations.Change[squared]{State: operations.StateRunning})
 		if err != nil {
+			return
+		}
+		n, err := strconv.Atoi(string(op.Input))
+		if !assert.NoError(s.t, err) {
 			return
 		}
 		select {

@@ -18,14 +18,18 @@ import (
 	"github.com/a0b132ce/retryablehttp/operations/internal/watch"
 )
 
-// pageSize is how many operations are read in one transaction.
-const pageSize = 100
+// A transaction reads operations until it has pageSize of them, or inputs of pageInput bytes.
+const (
+	pageSize  = 100
+	pageInput = 1 << 20
+)
 
 // The buckets in the bucket of a Store.
 var (
 	recordsBucket = []byte("operations") // id → record
 	keysBucket    = []byte("keys")       // Submission.Key → id
 	orderBucket   = []byte("order")      // record.Number, 8 bytes, the highest first → id
+	inputsBucket  = []byte("inputs")     // id → Operation.Input
 )
 
 // CorruptError is returned for an operation whose record cannot be read.
@@ -45,8 +49,8 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 // Store is an operations.Repository in a bucket of a bbolt database, and an
 // operations.Watcher. It is safe for concurrent use.
 //
-// Its errors are those that operations.Repository names, the error of the context, a
-// *CorruptError, or wrap an error of bbolt. If the database is closed, they wrap
+// Its errors are those that operations.Repository names, ErrInvalidValue, the error of the
+// context, a *CorruptError, or wrap an error of bbolt. If the database is closed, they wrap
 // operations.ErrUnavailable. A context that ends during a transaction does not stop it.
 type Store[T any] struct {
 	db      *bbolt.DB
@@ -54,8 +58,8 @@ type Store[T any] struct {
 	watched watch.Set
 }
 
-// record is what is stored of an operation. Key and Fingerprint need not be UTF-8, which a
-// string in JSON is.
+// record is what is stored of an operation, except its Input. Key and Fingerprint need not be
+// UTF-8, which a string in JSON is.
 type record[T any] struct {
 	Number      uint64                  `json:"number"` // counts in the order of creation
 	Key         []byte                  `json:"key,omitempty"`
@@ -72,7 +76,7 @@ func New[T any](db *bbolt.DB, bucket string) (*Store[T], error) {
 	s := &Store[T]{db: db, name: []byte(bucket)}
 	err := db.Update(func(tx *bbolt.Tx) error {
 		top, err := tx.CreateBucketIfNotExists(s.name)
-		for _, name := range [][]byte{recordsBucket, keysBucket, orderBucket} {
+		for _, name := range [][]byte{recordsBucket, keysBucket, orderBucket, inputsBucket} {
 			if err == nil {
 				_, err = top.CreateBucketIfNotExists(name)
 			}
@@ -87,7 +91,7 @@ func New[T any](db *bbolt.DB, bucket string) (*Store[T], error) {
 
 // tables are the buckets of a Store in a transaction.
 type tables[T any] struct {
-	records, keys, order *bbolt.Bucket
+	records, keys, order, inputs *bbolt.Bucket
 }
 
 // read calls f in a read-only transaction.
@@ -110,8 +114,10 @@ func (s *Store[T]) run(ctx context.Context, transact func(func(*bbolt.Tx) error)
 		if top == nil {
 			return bolterrors.ErrBucketNotFound
 		}
-		t := tables[T]{top.Bucket(recordsBucket), top.Bucket(keysBucket), top.Bucket(orderBucket)}
-		if t.records == nil || t.keys == nil || t.order == nil {
+		t := tables[T]{
+			top.Bucket(recordsBucket), top.Bucket(keysBucket), top.Bucket(orderBucket), top.Bucket(inputsBucket),
+		}
+		if t.records == nil || t.keys == nil || t.order == nil || t.inputs == nil {
 			return bolterrors.ErrBucketNotFound
 		}
 		return f(t)
@@ -144,6 +150,7 @@ func (t tables[T]) get(id []byte) (record[T], error) {
 	if err != nil {
 		return record[T]{}, &CorruptError{ID: string(id), Err: err}
 	}
+	r.Operation.Input = append([]byte(nil), t.inputs.Get(id)...) // valid in the transaction only
 	return r, nil
 }
 
@@ -156,13 +163,20 @@ func (t tables[T]) indexed(id []byte) (record[T], error) {
 	return r, err
 }
 
-// put stores r under the id of its operation.
+// put stores r under the id of its operation. It refuses what get could not read.
 func (t tables[T]) put(r record[T]) error {
 	data, err := json.Marshal(r)
-	if err != nil {
-		return err
+	if err == nil {
+		err = json.Unmarshal(data, new(record[T]))
 	}
-	return t.records.Put([]byte(r.Operation.ID), data)
+	if err != nil {
+		return fmt.Errorf("%w: %w", operations.ErrInvalidValue, err)
+	}
+	id, input := []byte(r.Operation.ID), r.Operation.Input
+	if !bytes.Equal(input, t.inputs.Get(id)) {
+		err = t.inputs.Put(id, input)
+	}
+	return cmp.Or(err, t.records.Put(id, data))
 }
 
 // add stores r, which is new, with its key and its place in the order.
@@ -184,7 +198,8 @@ func (t tables[T]) remove(r record[T]) error {
 	if len(r.Key) > 0 {
 		err = t.keys.Delete(r.Key)
 	}
-	return cmp.Or(err, t.order.Delete(orderKey(r.Number)), t.records.Delete([]byte(r.Operation.ID)))
+	id := []byte(r.Operation.ID)
+	return cmp.Or(err, t.order.Delete(orderKey(r.Number)), t.inputs.Delete(id), t.records.Delete(id))
 }
 
 // orderKey returns a key that sorts as number does.
@@ -316,9 +331,10 @@ func (s *Store[T]) page(ctx context.Context, from []byte) (page []entry[T], next
 	err = s.read(ctx, func(t tables[T]) error {
 		cursor := t.order.Cursor()
 		key, id := cursor.Seek(from)
-		for ; key != nil && len(page) < pageSize; key, id = cursor.Next() {
+		for input := 0; key != nil && len(page) < pageSize && input < pageInput; key, id = cursor.Next() {
 			r, err := t.indexed(id)
 			page = append(page, entry[T]{r, wrap(err)})
+			input += len(r.Operation.Input)
 		}
 		next = bytes.Clone(key) // key is valid in the transaction only
 		return nil

@@ -4,12 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -131,6 +136,189 @@ func TestWhatWasAcknowledgedSurvivesACrash(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
+// The program is killed after the operation was stored and before Begin has taken the body.
+func TestF101TheInputSurvivesACrash(t *testing.T) {
+	path, left := newPath(t), newPath(t)
+	h := operations.SubmitHandler(operations.SubmitConfig[repotest.Result]{
+		Repository: newStore(t, openDB(t, path)),
+		Begin: func(*http.Request, repotest.Operation) error {
+			data, err := os.ReadFile(path)
+			require.NoError(t, err)
+			return os.WriteFile(left, data, 0o600)
+		},
+	})
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", strings.NewReader("a \xff job")))
+
+	s := newStore(t, openDB(t, left))
+	ops, errs := all(t, s)
+	require.Empty(t, errs)
+	require.Len(t, ops, 1)
+	assert.Equal(t, "a \xff job", string(ops[0].Input))
+	running, err := operations.Update(t.Context(), s, ops[0].ID, operations.Change[repotest.Result]{State: operations.StateRunning})
+	require.NoError(t, err)
+	assert.Equal(t, "a \xff job", string(running.Input))
+}
+
+// A file from before there were inputs.
+func TestF101AFileWithoutInputsOpens(t *testing.T) {
+	db := openDB(t, newPath(t))
+	submit(t, newStore(t, db), "op1")
+	change(t, db, func(top *bbolt.Bucket) error { return top.DeleteBucket([]byte("inputs")) })
+
+	s := newStore(t, db)
+	running, err := operations.Update(t.Context(), s, "op1", operations.Change[repotest.Result]{State: operations.StateRunning})
+	require.NoError(t, err)
+	assert.Empty(t, running.Input)
+	running.Input = []byte("x")
+	_, err = s.UpdateOperation(t.Context(), running)
+	require.NoError(t, err)
+	ops, _ := all(t, s)
+	assert.Equal(t, "x", string(ops[0].Input))
+}
+
+// Nothing but the progress is written for the progress of an operation with a large input,
+// and inputs are removed with their operations.
+func TestF101InputsAreWrittenOnceAndRemoved(t *testing.T) {
+	db := openDB(t, newPath(t))
+	s := newStore(t, db)
+	written := func() int64 {
+		stats := db.Stats().TxStats
+		return stats.GetPageAlloc()
+	}
+	const size = 1 << 20
+	_, _, err := s.CreateOperation(t.Context(), repotest.Operation{ID: "a", State: operations.StateRunning, Input: make([]byte, size)}, operations.Submission{})
+	require.NoError(t, err)
+	before := written()
+	for percent := range 50 {
+		_, err := operations.SetProgress(t.Context(), s, "a", percent+1)
+		require.NoError(t, err)
+	}
+	assert.Less(t, written()-before, int64(size))
+
+	_, err = operations.Update(t.Context(), s, "a", operations.Change[repotest.Result]{State: operations.StateCanceled, ExpiresAt: time.Unix(1, 0)})
+	require.NoError(t, err)
+	kept := func() (inputs int) {
+		require.NoError(t, db.View(func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("jobs")).Bucket([]byte("inputs")).ForEach(func(_, input []byte) error {
+				inputs++
+				assert.Empty(t, input)
+				return nil
+			})
+		}))
+		return inputs
+	}
+	kept()
+	_, err = s.Prune(t.Context(), time.Now())
+	require.NoError(t, err)
+	assert.Zero(t, kept())
+}
+
+// More than fits into memory at once may be left when the program starts.
+func TestF101OperationsAreReadInPartsOfLimitedSize(t *testing.T) {
+	db := openDB(t, newPath(t))
+	db.NoSync = true
+	s := newStore(t, db)
+	const count, size = 60, 1 << 20
+	for i := range count {
+		_, _, err := s.CreateOperation(t.Context(), repotest.Operation{ID: fmt.Sprint(i), Input: make([]byte, size)}, operations.Submission{})
+		require.NoError(t, err)
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for _, err := range s.Operations(t.Context()) {
+		require.NoError(t, err)
+		runtime.ReadMemStats(&after) // after the first part
+		break
+	}
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(10*size))
+	ops, errs := all(t, s)
+	assert.Empty(t, errs)
+	assert.Len(t, ops, count)
+}
+
+// Many reporters of the progress change an operation in each commit.
+func TestF104AnEndIsStoredWhileOthersReportProgress(t *testing.T) {
+	const reporters, times = 32, 20
+	synctest.Test(t, func(t *testing.T) {
+		db := openDB(t, newPath(t))
+		db.NoSync = true
+		s := newStore(t, db)
+		var ended atomic.Bool
+		for i := range times {
+			id := fmt.Sprint(i)
+			submit(t, s, id)
+			_, err := operations.Update(t.Context(), s, id, operations.Change[repotest.Result]{State: operations.StateRunning})
+			require.NoError(t, err)
+			ended.Store(false)
+			var running sync.WaitGroup
+			for r := range reporters {
+				running.Go(func() {
+					for n := 0; !ended.Load(); n++ {
+						_, err := operations.SetProgress(t.Context(), s, id, (n*reporters+r)%99+1)
+						time.Sleep(rand.N(4 * time.Millisecond))
+						if !errors.Is(err, operations.ErrInvalidTransition) { // it has ended
+							assert.NoError(t, err)
+						}
+					}
+				})
+			}
+			time.Sleep(10 * time.Millisecond)
+			_, err = operations.Update(t.Context(), s, id, operations.Change[repotest.Result]{State: operations.StateCanceled})
+			ended.Store(true)
+			running.Wait()
+			require.NoError(t, err)
+		}
+	})
+}
+
+func TestF103ARecordThatCannotBeReadAgainIsNotStored(t *testing.T) {
+	s, err := boltstore.New[json.RawMessage](openDB(t, newPath(t)), "jobs")
+	require.NoError(t, err)
+	for levels, storable := range map[int]bool{9_998: true, 9_999: false, 10_000: false} {
+		id := fmt.Sprint(levels)
+		deep := json.RawMessage(strings.Repeat("[", levels) + strings.Repeat("]", levels))
+		_, _, err := s.CreateOperation(t.Context(), operations.Operation[json.RawMessage]{ID: id, Result: &deep}, operations.Submission{Key: id})
+		if storable {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, operations.ErrInvalidValue)
+		assert.ErrorContains(t, err, "boltstore: operations: value cannot be stored as JSON: ")
+		op, created, err := s.CreateOperation(t.Context(), operations.Operation[json.RawMessage]{ID: id}, operations.Submission{Key: id})
+		require.NoError(t, err)
+		require.True(t, created, "nothing was stored")
+		op.Result = &deep
+		_, err = s.UpdateOperation(t.Context(), op)
+		require.ErrorIs(t, err, operations.ErrInvalidValue)
+	}
+	for _, err := range s.Operations(t.Context()) {
+		require.NoError(t, err)
+	}
+}
+
+// The problem of Begin can be read by a client, but not in a record, which has one more level.
+func TestF103BeginFailsWithAProblemThatIsNestedTooDeep(t *testing.T) {
+	for _, levels := range []int{9_996, 9_997, 9_998, 9_999} {
+		s := newStore(t, openDB(t, newPath(t)))
+		p := problem.New(503, "no")
+		p.Extensions = map[string]any{"a": json.RawMessage(strings.Repeat("[", levels) + strings.Repeat("]", levels))}
+		h := operations.SubmitHandler(operations.SubmitConfig[repotest.Result]{Repository: s,
+			Begin: func(*http.Request, repotest.Operation) error { return p }})
+		for range 2 {
+			r := httptest.NewRequest(http.MethodPost, "/", nil)
+			r.Header.Set("Idempotency-Key", "k")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			assert.Equal(t, 202, w.Code)
+			assert.Contains(t, w.Body.String(), "failed")
+		}
+		ops, errs := all(t, s)
+		require.Empty(t, errs)
+		assert.Equal(t, levels <= 9_997, ops[0].Problem.Detail == "no", levels)
+	}
+}
+
 // Copies that are made while goroutines write have each operation with its key, or neither.
 func TestACopyDuringWritesIsConsistent(t *testing.T) {
 	db := openDB(t, newPath(t))
@@ -244,7 +432,7 @@ func TestAMissingRecordIsCorrupt(t *testing.T) {
 }
 
 func TestAMissingBucketIsAnError(t *testing.T) {
-	for _, name := range []string{"operations", "keys", "order"} {
+	for _, name := range []string{"operations", "keys", "order", "inputs"} {
 		db := openDB(t, newPath(t))
 		s := newStore(t, db)
 		change(t, db, func(top *bbolt.Bucket) error { return top.DeleteBucket([]byte(name)) })

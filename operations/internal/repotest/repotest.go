@@ -62,6 +62,8 @@ func Run(t *testing.T, open func(*testing.T) Repository) {
 		"many submits of one key create one operation":      concurrentCreate,
 		"one of many workers ends an operation":             concurrentEnd,
 		"no progress is lost":                               concurrentVersions,
+		"F101 the input is kept until the operation ends":   input,
+		"F103 what cannot be read again is refused":         unreadable,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -139,6 +141,81 @@ func allFields(t *testing.T, r Repository) {
 	require.NoError(t, err)
 	assert.Equal(t, op, mustGet(t, r, op.ID))
 	assert.Equal(t, op.UpdatedAt.UTC().String(), op.UpdatedAt.String())
+}
+
+func input(t *testing.T, r Repository) {
+	text := []byte("a \xff job")
+	first, _, err := r.CreateOperation(t.Context(), Operation{ID: "a", Input: text}, operations.Submission{Key: "k"})
+	require.NoError(t, err)
+	assert.Equal(t, text, first.Input)
+	mustCreate(t, r, Operation{ID: "other"})
+	again, created, err := r.CreateOperation(t.Context(), Operation{ID: "b", Input: []byte("b")}, operations.Submission{Key: "k"})
+	require.NoError(t, err)
+	assert.False(t, created)
+	assert.Equal(t, first, again)
+
+	running, err := operations.Update(t.Context(), r, "a", operations.Change[Result]{State: operations.StateRunning})
+	require.NoError(t, err)
+	assert.Equal(t, text, running.Input)
+	running, err = operations.SetProgress(t.Context(), r, "a", 40)
+	require.NoError(t, err)
+	assert.Equal(t, text, running.Input)
+	assert.Equal(t, running, mustGet(t, r, "a"))
+	for op, err := range r.Operations(t.Context()) {
+		require.NoError(t, err)
+		assert.Equal(t, op.ID == "a", string(op.Input) == string(text), op.ID)
+	}
+
+	running.Input = []byte("another")
+	running, err = r.UpdateOperation(t.Context(), running)
+	require.NoError(t, err)
+	assert.Equal(t, "another", string(running.Input))
+	assert.Equal(t, running, mustGet(t, r, "a"))
+
+	ended, err := operations.Update(t.Context(), r, "a", operations.Change[Result]{State: operations.StateCanceled, ExpiresAt: time.Unix(1, 0)})
+	require.NoError(t, err)
+	assert.Nil(t, ended.Input)
+	assert.Nil(t, mustGet(t, r, "a").Input)
+
+	mustCreate(t, r, Operation{ID: "expired", Input: text, ExpiresAt: time.Unix(1, 0)})
+	removed, err := r.Prune(t.Context(), time.Now())
+	require.NoError(t, err)
+	assert.Equal(t, 2, removed)
+	for _, id := range []string{"a", "expired"} {
+		assert.Nil(t, mustCreate(t, r, Operation{ID: id}).Input, "the input went with the operation")
+	}
+}
+
+// unreadable updates an operation with values that encoding/json does not write, or writes
+// but does not read.
+func unreadable(t *testing.T, r Repository) {
+	deep := func(levels int) *problem.Problem {
+		value := json.RawMessage(strings.Repeat("[", levels) + strings.Repeat("]", levels))
+		return &problem.Problem{Extensions: map[string]any{"e": value}}
+	}
+	failed := func(p *problem.Problem) operations.Change[Result] {
+		return operations.Change[Result]{State: operations.StateFailed, Problem: p}
+	}
+	op := mustCreate(t, r, Operation{ID: "a"})
+	for name, change := range map[string]operations.Change[Result]{
+		"a function":             failed(&problem.Problem{Extensions: map[string]any{"f": func() {}}}),
+		"nested too deep":        failed(deep(10_000 - 1)),
+		"nested too deep to add": failed(deep(20_000)),
+		"the year 10000":         {State: operations.StateCanceled, ExpiresAt: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		_, err := operations.Update(t.Context(), r, "a", change)
+		require.ErrorIs(t, err, operations.ErrInvalidValue, name)
+		assert.Equal(t, op, mustGet(t, r, "a"), name)
+	}
+	for levels := 9_990; levels < 10_000; levels++ { // a store may nest it once more
+		id := fmt.Sprint(levels)
+		mustCreate(t, r, Operation{ID: id})
+		_, err := operations.Update(t.Context(), r, id, failed(deep(levels)))
+		if levels < 9_995 {
+			require.NoError(t, err)
+		}
+		assert.Equal(t, err == nil, mustGet(t, r, id).State == operations.StateFailed)
+	}
 }
 
 func zeroResult(t *testing.T, r Repository) {
