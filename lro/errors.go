@@ -24,9 +24,8 @@ type OperationError struct {
 	// State is Failed or Canceled.
 	State State
 
-	// Response is what the service said: its code, message and problem details. Its
-	// StatusCode is 200 if the poll itself was successful.
-	// It is never nil.
+	// Response has the code, the message and the problem details of the service. Its
+	// StatusCode is that of the poll, which may be 200. Response is never nil.
 	Response *pipeline.ResponseError
 }
 
@@ -55,7 +54,7 @@ func (e *OperationError) Unwrap() error { return e.Response }
 const maxText = 1024
 
 // ProtocolError is the error for a response that does not follow the protocol of the
-// operation, or is too large. It says nothing about the state of the operation.
+// operation or is larger than Options.MaxBody. It says nothing about the state of the operation.
 type ProtocolError struct {
 	// Reason is a short description in one line.
 	Reason string

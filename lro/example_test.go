@@ -127,10 +127,10 @@ func ExampleResume() {
 	// Output: 64 <nil>
 }
 
-// A service that cancels an operation by a DELETE of its status URL.
+// A service cancels an operation when it gets a DELETE of the status URL.
 func ExamplePoller_URL() {
 	state := "Running"
-	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodPut:
 			w.Header().Set("Operation-Location", "/operations/7")
@@ -142,19 +142,19 @@ func ExamplePoller_URL() {
 			fmt.Fprintf(w, `{"status":%q}`, state)
 		}
 	}))
-	defer service.Close()
-	endpoint, err := url.Parse(service.URL)
-	if err != nil {
-		log.Panic(err)
-	}
-	pl := pipeline.New(service.Client(), pipeline.Retry{})
+	defer server.Close()
+	pl := pipeline.New(server.Client(), pipeline.Retry{})
 	ctx := context.Background()
 
-	poller, err := beginCreate(ctx, pl, service.URL, "d1")
+	poller, err := beginCreate(ctx, pl, server.URL, "d1")
 	if err != nil {
 		log.Panic(err)
 	}
-	req, err := pipeline.NewRequest(ctx, http.MethodDelete, poller.URL(), pipeline.CallOrigin(endpoint))
+	service, err := url.Parse(server.URL)
+	if err != nil {
+		log.Panic(err)
+	}
+	req, err := pipeline.NewRequest(ctx, http.MethodDelete, poller.URL(), pipeline.CallOrigin(service))
 	if err != nil {
 		log.Panic(err)
 	}

@@ -3,8 +3,8 @@ package lro
 import (
 	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/a0b132ce/retryablehttp/pipeline"
 )
@@ -34,16 +34,16 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", int(s))
 }
 
-// Status is what a response said about an operation.
+// Status is the state of an operation as reported by a response.
 type Status struct {
 	State State
 
 	// Text is the service's word for the state, such as "Provisioning". It is "" if the
-	// response had none.
+	// response does not have one.
 	Text string
 
-	// Progress is how much of the work is done, from 0 to 100 percent. 0 also means that it
-	// is not known. Only the operations protocol has it.
+	// Progress is how much of the work is done, from 0 to 100 percent. 0 also means unknown.
+	// Only the operations protocol has it.
 	Progress int
 
 	// Response is the response. Its body is in memory and can be read by
@@ -58,10 +58,10 @@ const (
 	// FinalStateDefault is the place that the protocol prescribes (see the package
 	// comment).
 	FinalStateDefault FinalState = ""
-	// FinalStateLocation is the URL of the Location header of the initial response. If it
-	// had none, the default applies.
+	// FinalStateLocation is the URL in the Location header of the initial response. Without
+	// that header, the default applies.
 	FinalStateLocation FinalState = "location"
-	// FinalStateOriginalURL is the URL of the original request.
+	// FinalStateOriginalURL is the URL of the first request, before any redirect.
 	FinalStateOriginalURL FinalState = "original"
 	// FinalStateOperation is the last status response.
 	FinalStateOperation FinalState = "operation"
@@ -79,56 +79,56 @@ const DefaultMaxBody = 4 << 20
 // service that follows its protocol and sends the result as JSON. Pollers may share Options
 // whose Result is nil.
 type Options[T any] struct {
-	// Operation is a name for the operation, such as "things.create". A resume token has
-	// it, and Resume refuses a token with another name.
+	// Operation is a name for the operation, such as "things.create". Resume refuses a token
+	// that was made with another name.
 	Operation string
 
-	// FinalState says where the result is. A resume token has it; Resume ignores the one
-	// here. It has no effect on operations without a status URL: their result is the last
-	// response.
+	// FinalState says where the result is. It has no effect on operations without a status
+	// URL: their result is the last response. Resume ignores it, because the token has it.
 	FinalState FinalState
 
-	// ResultMember is the name of the top-level member of the status response that holds the
-	// result. "" means the whole body, or member "result" in the operations protocol. It is
-	// used if the result is in the status response. A resume token has it; Resume ignores
-	// the one here.
+	// ResultMember is the name of the top-level member that holds the result, if that is in
+	// the last status response. "" means the whole body, or member "result" in the operations
+	// protocol. Resume ignores it, because the token has it.
 	ResultMember string
 
 	// Result, if not nil, is what the result is decoded into. Fields that the JSON lacks
-	// keep their values. *Result is set only if decoding succeeds, but what its pointers, maps
-	// and slices refer to may change even if it fails.
+	// keep their values. If decoding fails, *Result stays as it is, except for what its
+	// pointers, maps and slices refer to.
 	Result *T
 
-	// Decode decodes the result. The body of the response is in memory, and is only the
-	// result if that is a member of the status response. Decode is not called for an empty
+	// Decode decodes the result. The body of the response is in memory. If the result is a
+	// member of the response, the body is that member only. Decode is not called for an empty
 	// body: the result is then *Result or the zero T. Nil means JSON.
 	Decode func(*http.Response, *T) error
 
-	// MaxBody is the size in bytes of the largest response body. A larger one is a
+	// MaxBody is the largest size of a response body, in bytes. A larger one is a
 	// *ProtocolError. 0 or less means DefaultMaxBody.
 	MaxBody int64
 
-	// Wait has the settings of States, and of PollUntilDone if that is given none.
+	// Wait has the settings for States, and for PollUntilDone if its own are nil.
 	Wait WaitOptions
 
 	// CallOptions apply to each request of the Poller.
 	CallOptions []pipeline.CallOption
 }
 
-// New returns a Poller for the operation that resp, the response to the initial request,
-// has started. It reads and closes the body of resp. The Poller sends its requests through
-// pl, which should be the pipeline that has sent the initial request.
+// New returns a Poller for an operation. resp is the response to the request that has started
+// it; New reads and closes its body. The Poller sends its requests through pl, which should be
+// the pipeline that has sent that request.
 //
 // If the status of resp is not 200, 201, 202 or 204, the error is a
-// [*pipeline.ResponseError]. If resp names a status URL that is not an http or https URL, or
-// is a 202 without any, the error is a [*ProtocolError].
+// [*pipeline.ResponseError]. If a status URL is not an http or https URL, or a 202 has none,
+// the error is a [*ProtocolError].
 //
-// New also fails if it cannot read the body and needs it: as the result or, in a 202 whose only
-// status URL is its Location, to tell the protocol. It then returns the error of the read, or a
-// *ProtocolError if the body is larger than Options.MaxBody. The operation may have started
-// nevertheless. So send a POST or PATCH with an Idempotency-Key, if the API knows that header,
-// and have [pipeline.BodyDownload] in the pipeline: [pipeline.Retry] then repeats a request
-// whose response was cut off.
+// New also fails if it cannot read a body that it needs: the body that is the result because
+// there is no URL to poll, and the body of a 202 whose only status URL is its Location, because
+// that body tells the protocol. The error is that of the read, or a *ProtocolError if the body
+// is larger than Options.MaxBody.
+//
+// The operation may have started even if the response was cut off. To repeat such a request,
+// have [pipeline.Retry] and [pipeline.BodyDownload] in the pipeline, and send a POST or PATCH
+// with an Idempotency-Key if the API knows that header.
 func New[T any](resp *http.Response, pl pipeline.Pipeline, opts *Options[T]) (*Poller[T], error) {
 	p := newPoller(pl, opts)
 	if err := p.op.begin(resp); err != nil {
@@ -151,7 +151,7 @@ func newPoller[T any](pl pipeline.Pipeline, opts *Options[T]) *Poller[T] {
 	p.op = operation{
 		record: record{
 			Name:   p.opts.Operation,
-			Type:   typeName(reflect.TypeFor[T]()),
+			Type:   typeName[T](),
 			Final:  p.opts.FinalState,
 			Member: p.opts.ResultMember,
 		},
@@ -165,20 +165,11 @@ func newPoller[T any](pl pipeline.Pipeline, opts *Options[T]) *Poller[T] {
 	return p
 }
 
-// typeName returns the name of a type with the paths of packages.
-func typeName(t reflect.Type) string {
-	if t.PkgPath() != "" {
-		return t.PkgPath() + "." + t.Name()
-	}
-	switch t.Kind() {
-	case reflect.Pointer:
-		return "*" + typeName(t.Elem())
-	case reflect.Slice:
-		return "[]" + typeName(t.Elem())
-	case reflect.Array:
-		return fmt.Sprintf("[%d]%s", t.Len(), typeName(t.Elem()))
-	case reflect.Map:
-		return fmt.Sprintf("map[%s]%s", typeName(t.Key()), typeName(t.Elem()))
-	}
-	return t.String()
+// typeName returns the name of T with the paths of all packages in it. The name that fmt and
+// reflect have for T lacks these; the name of a type with the type argument T has them.
+func typeName[T any]() string {
+	_, name, _ := strings.Cut(fmt.Sprintf("%T", argument[T]{}), "[")
+	return strings.TrimSuffix(name, "]")
 }
+
+type argument[T any] struct{}

@@ -2,6 +2,7 @@ package lro
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 	"github.com/a0b132ce/retryablehttp/pipeline"
 )
 
-// operation is a Poller without its result.
+// operation holds the part of a Poller that does not depend on T.
 type operation struct {
 	record
 	pl      pipeline.Pipeline
@@ -101,7 +102,7 @@ func (op *operation) poll(ctx context.Context) (Status, error) {
 	return op.last, err
 }
 
-// shown returns the URL of the next poll without secrets.
+// shown returns PollURL without secrets, for log records.
 func (op *operation) shown() string {
 	u, _ := url.Parse(op.PollURL) // resolve has made it
 	return op.pl.RedactURL(u)
@@ -117,18 +118,18 @@ func (op *operation) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if op.Protocol == protocolLocation && status.State == InProgress {
+		next, err := link(resp, "Location")
+		if err != nil {
+			return err
+		}
+		op.PollURL = cmp.Or(next, op.PollURL)
+	}
 	op.last, op.body = status, body
-	if op.Protocol != protocolLocation || status.State != InProgress {
-		return nil
-	}
-	next, err := link(resp, "Location")
-	if next != "" {
-		op.PollURL = next
-	}
-	return err
+	return nil
 }
 
-// obey notes when the service wants the next request.
+// obey sets NotBefore from the Retry-After of resp.
 func (op *operation) obey(resp *http.Response) {
 	op.NotBefore = time.Time{}
 	if wait, ok := retryafter.Of(resp.Header); ok {

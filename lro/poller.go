@@ -24,30 +24,22 @@ type Poller[T any] struct {
 	err      error
 }
 
-// Done reports whether the operation has ended, as far as the Poller knows.
+// Done reports whether the last status of the operation was terminal. It sends no request.
 func (p *Poller[T]) Done() bool { return p.op.last.State != InProgress }
 
-// Poll asks the service for the status, once and at once, and returns it. It does not wait
-// for the time that the service has asked for. If the operation has ended, Poll returns the
-// last status without a request.
+// Poll asks the service for the status and returns it. It sends one request without waiting,
+// also if the service has asked for a delay. If the operation has ended, Poll returns the last
+// status without a request.
 //
-// An operation that has failed is not an error of Poll: Result returns that. An error means
-// that the status is not known; the Status is then the one before. It is a
-// [*pipeline.ResponseError] for an unexpected HTTP status, a [*ProtocolError] for a response
-// that cannot be understood, or an error of the pipeline.
+// An operation that has failed is not an error of Poll, but of Result. An error of Poll means
+// that the status is not known. It is a [*pipeline.ResponseError] for an unexpected HTTP
+// status, a [*ProtocolError] for a response that cannot be understood, or an error of the
+// pipeline. The Status is then the one before.
 func (p *Poller[T]) Poll(ctx context.Context) (Status, error) { return p.op.poll(ctx) }
 
-// URL returns the status URL: the one that is polled. It is "" if there is none, because the
-// operation ended with its initial response, or because the resource itself is polled. Its
-// query may hold a secret. User information is removed.
-//
-// If the service cancels an operation by a DELETE of that URL, send that through the pipeline.
-// The endpoint is the *url.URL of the service: credentials are sent only to its origin.
-//
-//	req, err := pipeline.NewRequest(ctx, http.MethodDelete, poller.URL(), pipeline.CallOrigin(endpoint))
-//	// …
-//	resp, err := pl.Do(req)
-//	// … check the status, close the body, and go on polling
+// URL returns the status URL, without user information. Its query may hold a secret. URL
+// returns "" if the operation has ended with its initial response, and if the original URL is
+// polled: a DELETE of that would not cancel the operation, but delete the resource.
 func (p *Poller[T]) URL() string {
 	if p.op.Protocol == protocolBody {
 		return ""
@@ -56,14 +48,15 @@ func (p *Poller[T]) URL() string {
 }
 
 // Result returns the result of an operation that has succeeded. If it is not in the last
-// response, Result sends a request for it, once and at once.
+// response, Result sends one request for it, without waiting.
 //
 // The error is ErrNotDone if the operation is in progress, an [*OperationError] if it has
 // failed or was canceled, a [*pipeline.ResponseError] if the status of the response to the
 // request for the result is not 200, 201 or 204, or an error of the pipeline or of decoding.
-// Calling Result again returns the same result or the same error without a request, unless the
-// request may succeed next time: after an error of the pipeline or of decoding, and the
-// statuses 202, 401, 408, 429 and 5xx except 501.
+//
+// A result is kept: the next Result returns it without a request. Errors are kept too, except
+// ErrNotDone, errors of the pipeline and of decoding, and the statuses 202, 401, 408, 429, and
+// 5xx other than 501. After these, call Result again.
 func (p *Poller[T]) Result(ctx context.Context) (T, error) {
 	return p.finish(ctx, WaitOptions{MaxFailures: 1})
 }

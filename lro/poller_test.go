@@ -315,6 +315,41 @@ func TestRedirectedInitialRequest(t *testing.T) {
 	assert.Equal(t, []string{"https://other.example/a/st", orig}, s.took())
 }
 
+// The original URL is the first one, which a redirect may have left.
+func TestF134OriginalURLOfARedirectedRequest(t *testing.T) {
+	accepted := []step{answer(202, "", "Operation-Location", status), answer(200, `{"status":"Succeeded"}`)}
+	for name, c := range map[string]struct {
+		method string
+		steps  []step
+		opts   lro.Options[widget]
+		want   []string
+	}{
+		"result of a PUT":             {"PUT", accepted, lro.Options[widget]{}, []string{status, orig}},
+		"FinalStateOriginalURL":       {"POST", accepted, lro.Options[widget]{FinalState: lro.FinalStateOriginalURL}, []string{status, orig}},
+		"PATCH without a status URL":  {"PATCH", []step{answer(202, "")}, lro.Options[widget]{}, []string{orig}},
+		"a relative URL is elsewhere": {"DELETE", []step{answer(202, "", "Location", "loc")}, lro.Options[widget]{}, []string{"https://b.example/y/loc"}},
+	} {
+		for _, outside := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", http.Client around the pipeline ", outside), func(t *testing.T) {
+				steps := append([]step{answer(307, "", "Location", "https://a.example/x"), answer(308, "", "Location", "https://b.example/y/z")}, c.steps...)
+				s := serve(t, append(steps, answer(200, sized(3)))...)
+				pl := s.pipeline()
+				send := pl
+				if outside {
+					send = pipeline.New(&http.Client{Transport: pl})
+				}
+				p, err := lro.New(initial(t, send, c.method, orig), pl, &c.opts)
+				require.NoError(t, err)
+				s.took()
+				got, err := p.PollUntilDone(t.Context(), quick)
+				require.NoError(t, err)
+				assert.Equal(t, 3, got.Size)
+				assert.Equal(t, c.want, s.took())
+			})
+		}
+	}
+}
+
 func TestCallOptions(t *testing.T) {
 	type mark struct{}
 	s := serve(t, answer(202, "", "Azure-AsyncOperation", status), answer(200, `{"status":"Succeeded"}`), answer(200, sized(1)))

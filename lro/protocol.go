@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/a0b132ce/retryablehttp/internal/redact"
+	"github.com/a0b132ce/retryablehttp/internal/urlref"
 	"github.com/a0b132ce/retryablehttp/pipeline"
 )
 
@@ -29,7 +30,7 @@ const (
 	protocolNone       protocol = "none"                 // the initial response is the last one
 )
 
-// known reports whether an operation in progress can have the protocol.
+// known reports whether a resume token can have the protocol p.
 func (p protocol) known() bool {
 	return slices.Contains([]protocol{protocolAsync, protocolMonitor, protocolOperations, protocolLocation, protocolBody}, p)
 }
@@ -237,27 +238,18 @@ func (op *operation) failure() *OperationError {
 	return &OperationError{op.last.State, pipeline.NewResponseError(resp)}
 }
 
-// errNotURL is the error for what a service sends in place of a URL.
-var errNotURL = errors.New("not an http or https URL")
+// errSpace is the error for a text in place of a URL.
+var errSpace = errors.New("URL contains a space")
 
-// resolve returns the absolute URL that ref means in a response to a request to base (RFC
-// 3986 §5), without user information. If base is nil, ref must be absolute and keeps its dot
-// segments.
+// resolve returns the URL that ref means, as [urlref.Resolve] does.
 func resolve(base *url.URL, ref string) (string, error) {
 	if strings.Contains(ref, " ") { // which url.Parse accepts, but not control characters
-		return "", errNotURL
+		return "", errSpace
 	}
-	u, err := url.Parse(ref)
+	u, err := urlref.Resolve(base, ref)
 	if err != nil {
-		return "", redact.ParseError(err)
+		return "", err
 	}
-	if base != nil {
-		u = base.ResolveReference(u)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return "", errNotURL
-	}
-	u.User = nil
 	return u.String(), nil
 }
 

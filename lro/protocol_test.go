@@ -307,6 +307,7 @@ func TestB10RelativeURLs(t *testing.T) {
 		"//other.example/loc":        "https://other.example/loc",
 		"HTTP://u:p@other.example/x": "http://other.example/x",
 		" /loc ":                     home + "/loc",
+		"/loc?a=b#part":              home + "/loc?a=b",
 	} {
 		for _, header := range []string{"Location", "Operation-Location", "Azure-AsyncOperation"} {
 			t.Run(header+" "+ref, func(t *testing.T) {
@@ -341,6 +342,26 @@ func TestB10RelativeURLs(t *testing.T) {
 		assert.Equal(t, lro.Succeeded, st.State)
 		assert.Equal(t, []string{loc, loc}, s.took())
 	})
+}
+
+func TestF133StatusOfAFailedPollIsTheOneBefore(t *testing.T) {
+	s := serve(t, answer(202, provisioning("Creating"), "Location", loc), answer(202, provisioning("Updating"), "Location", "ftp://x/"),
+		answer(202, provisioning("Updating"), "Location", "/next"))
+	p := begin(t, s, "POST", nil)
+	token, err := p.ResumeToken()
+	require.NoError(t, err)
+	st, err := p.Poll(t.Context())
+	require.ErrorAs(t, err, new(*lro.ProtocolError))
+	assert.Equal(t, "Creating", st.Text)
+	assert.Equal(t, orig, st.Response.Request.URL.String())
+	again, err := p.ResumeToken()
+	require.NoError(t, err)
+	assert.Equal(t, token, again)
+
+	st, err = p.Poll(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "Updating", st.Text)
+	assert.Equal(t, home+"/next", p.URL())
 }
 
 // Servers differ in what they make of dot segments.

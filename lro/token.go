@@ -28,8 +28,7 @@ const (
 	TokenOperation TokenReason = "operation"
 	// TokenType means that the token is for another type of result.
 	TokenType TokenReason = "type"
-	// TokenOrigin means that the operation was started at another origin than the
-	// endpoint's.
+	// TokenOrigin means that the operation was not started at the origin of the endpoint.
 	TokenOrigin TokenReason = "origin"
 	// TokenDone means that the operation had ended. Such an error matches ErrDone.
 	TokenDone TokenReason = "done"
@@ -61,14 +60,19 @@ const (
 
 // ResumeToken returns a text from which [Resume] makes a Poller for the same operation, in
 // this or another process. It has only letters, digits, '.', '-' and '_', and at most 16 KiB.
-// The error is ErrDone if the operation has ended. It is another one if the URLs of the
-// operation are so long that the token would have more than 16 KiB.
+// If the URLs of the operation are too long for that, ResumeToken returns an error.
+//
+// The error is ErrDone if the operation has ended, even if its result has not been fetched. So
+// keep the last token until Result has returned the result. A Poller that is resumed with that
+// token polls again and then fetches the result.
 //
 // The token has the URLs of the operation, with their queries but without user information,
-// and when the service wants the next poll. It has no header. Because some services put
-// secrets into the query, treat it as a secret. It is not encrypted or signed. A checksum
-// detects accidents, not attacks: whoever can make a token can choose the URL that is
-// polled, so do not accept one from a client that is not trusted.
+// and the time of the next poll if the service has asked for one. It has no header fields.
+// Some services put secrets into the query, so treat the token as a secret.
+//
+// The token is not encrypted or signed. Its checksum detects accidents, not attacks: whoever
+// can make a token can choose the URL that is polled, so do not accept one from a client that
+// is not trusted.
 func (p *Poller[T]) ResumeToken() (string, error) {
 	if p.Done() {
 		return "", ErrDone
@@ -93,12 +97,14 @@ func checksum(text string) string {
 }
 
 // Resume returns a Poller for the operation of a token that ResumeToken has returned. It
-// sends no request. The endpoint is the URL of the service: the operation must have been
+// sends no request. The endpoint is the URL of the service. The operation must have been
 // started at its origin, and the credentials of pl are sent only there. User information in
-// it is sent as the user information of the original URL was.
+// the endpoint is sent to that origin too.
 //
-// T (its name and package path) and Options.Operation must be the same as for the Poller that
-// made the token. If the token is refused, the error is a [*TokenError].
+// Options.Operation and T must be the same as for the Poller that made the token. Types are
+// compared by their names and package paths, and a type without a name by its parts. Do not
+// declare T within a function: its name could change when the program is built again. If the
+// token is refused, the error is a [*TokenError].
 func Resume[T any](token, endpoint string, pl pipeline.Pipeline, opts *Options[T]) (*Poller[T], error) {
 	home, err := pipeline.NewRequest(context.Background(), http.MethodGet, endpoint)
 	if err != nil {
@@ -170,7 +176,7 @@ func (r *record) check(wants record, endpoint *url.URL) (*url.URL, error) {
 		}
 		var err error
 		if *ref, err = resolve(nil, *ref); err != nil {
-			return nil, malformed("it has a URL that is not one")
+			return nil, malformed("it has an invalid URL")
 		}
 	}
 	original, err := url.Parse(r.OriginalURL)

@@ -150,16 +150,89 @@ type generic[T any] struct{ Value T }
 // differ tests that a token for the type A is for no other.
 func differ[A, B any](t *testing.T) {
 	pl := serve(t, answer(202, "", "Location", loc)).pipeline()
-	p, err := lro.New[A](initial(t, pl, "POST", orig), pl, nil)
-	require.NoError(t, err)
-	token, err := p.ResumeToken()
-	require.NoError(t, err)
-	_, err = lro.Resume[A](token, home, pl, nil)
+	token := tokenFor[A](t, pl)
+	_, err := lro.Resume[A](token, home, pl, nil)
 	require.NoError(t, err)
 	_, err = lro.Resume[B](token, home, pl, nil)
 	var refused *lro.TokenError
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, lro.TokenType, refused.Reason)
+}
+
+// tokenFor returns a token for a result of type T.
+func tokenFor[T any](t *testing.T, pl pipeline.Pipeline) string {
+	t.Helper()
+	p, err := lro.New[T](initial(t, pl, "POST", orig), pl, nil)
+	require.NoError(t, err)
+	token, err := p.ResumeToken()
+	require.NoError(t, err)
+	return token
+}
+
+func TestF131UnnamedAndLocalTypesDiffer(t *testing.T) {
+	type (
+		one = struct{ X rand1.Rand }
+		two = struct{ X rand2.Rand }
+	)
+	t.Run("struct", differ[one, two])
+	t.Run("slice of structs", differ[[]one, []two])
+	t.Run("pointer to a struct", differ[*one, *two])
+	t.Run("map of structs", differ[map[string]one, map[string]two])
+	t.Run("struct in a struct", differ[struct{ Y one }, struct{ Y two }])
+	t.Run("argument", differ[generic[one], generic[two]])
+	t.Run("function", differ[func(rand1.Rand), func(rand2.Rand)])
+	t.Run("channel", differ[chan rand1.Rand, chan rand2.Rand])
+	t.Run("interface", differ[interface{ M(rand1.Rand) }, interface{ M(rand2.Rand) }])
+	t.Run("tags", differ[struct {
+		X int `json:"a[b.c"`
+	}, struct {
+		X int `json:"a].c"`
+	}])
+	t.Run("types of functions", func(t *testing.T) {
+		type local struct{ A int }
+		func() {
+			type outer = local
+			type local struct{ B string }
+			differ[outer, local](t)
+		}()
+	})
+}
+
+// A token of one build must be good for the next one.
+func TestF131TypeInAToken(t *testing.T) {
+	const path = "github.com/a0b132ce/retryablehttp/lro_test."
+	pl := serve(t, answer(202, "", "Location", loc)).pipeline()
+	for want, token := range map[string]string{
+		path + "widget": tokenFor[widget](t, pl),
+		"map[string][]*" + path + "generic[" + path + "widget]": tokenFor[map[string][]*generic[widget]](t, pl),
+		"struct { X math/rand/v2.Rand }":                        tokenFor[struct{ X rand2.Rand }](t, pl),
+		"interface {}":                                          tokenFor[any](t, pl),
+	} {
+		assert.Contains(t, contents(t, token), `"type":"`+want+`"`)
+	}
+}
+
+// The result cannot be had, and the operation has no token any more. The one before the last
+// poll is still good.
+func TestF135TokenBeforeTheLastPoll(t *testing.T) {
+	s := serve(t, answer(202, "", "Operation-Location", status), answer(200, `{"status":"Succeeded"}`), answer(503, ""),
+		answer(200, `{"status":"Succeeded"}`), answer(200, sized(3)))
+	p := begin(t, s, "PUT", nil)
+	token, err := p.ResumeToken()
+	require.NoError(t, err)
+	_, err = p.Poll(t.Context())
+	require.NoError(t, err)
+	_, err = p.Result(t.Context())
+	require.Error(t, err)
+	_, err = p.ResumeToken()
+	assert.ErrorIs(t, err, lro.ErrDone)
+
+	p, err = lro.Resume[widget](token, home, s.pipeline(), nil)
+	require.NoError(t, err)
+	got, err := p.PollUntilDone(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, 3, got.Size)
+	assert.Equal(t, []string{status, orig, status, orig}, s.took())
 }
 
 func TestTokenHoldsNoCredentials(t *testing.T) {

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// WaitOptions says how often an operation is polled while the service does not say. The
-// zero WaitOptions polls after about 1 s, and then less and less often, down to every 30 s.
+// WaitOptions says how often an operation is polled if the service does not say when. With the
+// zero WaitOptions, the second poll follows after about 1 s. The intervals grow to 30 s.
 //
 // A service says when it wants the next poll by Retry-After, in seconds or as a date (RFC
-// 9110 §10.2.3), or retry-after-ms. A positive value is obeyed instead of the interval,
-// whatever its length, also if it came with the initial response or an error.
+// 9110 §10.2.3), or by retry-after-ms. A positive value replaces the interval, however long it
+// is. That includes the value of the initial response and of an error.
 type WaitOptions struct {
 	// Interval is the first interval. 0 means 1 s, or MaxInterval if that is less. There is
 	// no minimum. Negative values are errors.
@@ -29,11 +29,13 @@ type WaitOptions struct {
 	MaxInterval time.Duration
 
 	// MaxFailures is the number of consecutive transient failures that ends the wait. The wait
-	// returns the last error. Transport errors that are not permanent are transient, and so are the
-	// statuses 408, 429 and 5xx except 501. Each is a poll that the pipeline's Retry policy has
-	// attempted as often as it allows. 0 means 5; negative means no limit. Any other failure
-	// ends the wait at once. Requests for the result are counted anew; for them the status 202
-	// is transient too.
+	// returns the last error. 0 means 5; negative means no limit. Any other failure ends the
+	// wait at once.
+	//
+	// Transient failures are transport errors that are not permanent, and the statuses 408,
+	// 429, and 5xx other than 501. A poll is one failure, however many attempts the pipeline's
+	// Retry policy has made. Failed requests for the result are counted apart from polls; for
+	// them the status 202 is transient too.
 	MaxFailures int
 }
 
@@ -72,13 +74,12 @@ func (p *pace) interval() time.Duration {
 }
 
 // PollUntilDone polls until the operation has ended, and returns its result as Result does.
-// It waits before each poll as WaitOptions describes; only the first one is made at once,
-// unless the service has asked for a delay. If the result is elsewhere and the request for it
-// fails in a way that may pass, PollUntilDone waits and repeats it as it does polls. Nil options
-// mean Options.Wait.
+// It polls at once, unless the service has asked for a delay, and waits before each further
+// poll as the options say. If a request for the result has a transient failure, PollUntilDone
+// waits likewise and repeats it. Nil options mean Options.Wait.
 //
-// If ctx ends, the error matches ctx.Err(). If the service asks for a delay that passes the
-// deadline of ctx, PollUntilDone does not wait for that, and returns an error that matches
+// If ctx ends, the error matches ctx.Err(). If the service asks for a delay that goes beyond
+// the deadline of ctx, PollUntilDone returns at once an error that matches
 // [context.DeadlineExceeded]. It also returns the errors of Poll and Result. After an error that
 // is not an [*OperationError], PollUntilDone may be called again.
 func (p *Poller[T]) PollUntilDone(ctx context.Context, options *WaitOptions) (T, error) {
@@ -94,11 +95,10 @@ func (p *Poller[T]) PollUntilDone(ctx context.Context, options *WaitOptions) (T,
 	return p.finish(ctx, *options)
 }
 
-// States returns the statuses of the operation, one for each poll that succeeds, until the
-// operation has ended: the last status is terminal. For an operation that has ended before,
-// that is the only one. An error ends the sequence; the Status is then the one before.
-// States waits and fails as PollUntilDone does, with Options.Wait. After a break or an
-// error, States may be called again, and goes on.
+// States returns an iterator over the statuses of the operation, one for each successful poll.
+// The last status is terminal. If the operation has ended already, that is the only one. An
+// error ends the sequence; the Status is then the one before. States waits and fails as
+// PollUntilDone does, with Options.Wait. After a break or an error, call States again to go on.
 func (p *Poller[T]) States(ctx context.Context) iter.Seq2[Status, error] {
 	return p.op.states(ctx, p.opts.Wait)
 }

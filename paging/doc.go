@@ -19,14 +19,14 @@
 //		// …
 //	}
 //
-// [Items] ranges over the items of all pages. [Pager.More] and [Pager.NextPage] do the same
-// by hand. Each page is fetched when it is asked for, so a loop that breaks fetches no more
-// than it has used.
+// [Items] ranges over the items of all pages. [Pager.More] and [Pager.NextPage] are for code
+// that does not range. A page is fetched only when the loop comes to it.
 //
 // # Links
 //
 // Many services send the URL of the next page, in the Link header (RFC 8288) or in the body.
-// [Links] makes a Fetch that follows these links through a pipeline:
+// [Links] returns a Fetch that sends requests to these URLs through a pipeline. Its arguments
+// are a function that makes the request for the first page and one that decodes a page:
 //
 //	fetch := paging.Links(pl,
 //		func(ctx context.Context) (*pipeline.Request, error) {
@@ -41,34 +41,32 @@
 //		}, nil)
 //	users := paging.New(fetch)
 //
-// If the body has the link, return it from the second function as it is, relative or not.
+// If the body has the link, return that in place of NextLink, whether it is relative or not.
 //
 // # Credentials
 //
-// A link may lead anywhere. Links sends the headers and the body of the first request only to
-// its own origin, which is its scheme, host and port. It does so also if a page came from
-// another origin by a redirect, and if a cursor is resumed. Another origin gets a new GET
-// request. It has no header but Accept and those that [pipeline.CallHeaders] or other policies
-// add, as far as the pipeline lets them pass: [pipeline.New] says which, and credentials are
-// not among them. To refuse other origins, compare the host in the function that decodes the
-// page.
+// A link may lead anywhere. Links sends the header and the body of the first request only to
+// the origin (scheme, host and port) of that request, also after a redirect and with a resumed
+// cursor. Another origin gets a new GET request without a body. From the first request it has
+// only the Accept field. [pipeline.CallHeaders] and other policies may add fields that hold no
+// secret ([pipeline.New] lists them). To refuse other origins, compare the host of the link in
+// the function that decodes a page.
 //
 // # Errors
 //
-// An error ends the pager: More is false, and NextPage returns the same error again without
-// fetching, also if the context was canceled. So a loop over More ends after an
-// error. To retry a page before that, retry in the Fetch, for example with a pipeline that has
-// [pipeline.Retry].
+// An error, including that of a canceled context, ends the pager: More returns false, and
+// NextPage returns the same error again without fetching. To retry a page that fails, do that
+// in the Fetch, for example with a pipeline that has [pipeline.Retry], or resume at its cursor.
 //
 // # Saved cursors
 //
 // [Pager.Cursor] returns the cursor of the page that comes next, or of the page that failed.
-// [Resume] continues there: after an error, after a canceled context, or in another process.
+// [Resume] returns a pager that starts there, after an error or in another process.
 //
 //	if cursor, ok := users.Cursor(); ok {
 //		users = paging.Resume(cursor, fetch)
 //	}
 //
-// The cursor of Links is a URL, which is requested. Its query may hold a secret of the
-// service. Keep cursors where only the program can read and change them.
+// A cursor of Links is a URL, to which the resumed pager sends a request. Its query may hold a
+// secret of the service. Keep cursors where only the program can read and change them.
 package paging

@@ -3,8 +3,10 @@ package paging
 import (
 	"cmp"
 	"context"
+	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/a0b132ce/retryablehttp/internal/origin"
 	"github.com/a0b132ce/retryablehttp/pipeline"
@@ -12,8 +14,8 @@ import (
 
 // LinkOptions are the settings of [Links]. The zero value is right for most services.
 type LinkOptions struct {
-	// Method is used after the first request. If it differs from the first request's method,
-	// these requests have no body. "" means the first request's method.
+	// Method is the method of the requests after the first. If it differs from the method of
+	// the first request, they have no body. "" means the same method, or GET for another origin.
 	Method string
 
 	// Statuses are the status codes of a page besides 200. Any other status is an error, a
@@ -23,21 +25,25 @@ type LinkOptions struct {
 
 // Links returns a [Fetch] that sends requests through pl and follows the link from each page
 // to the next. The cursor of a page is its absolute URL. Nil opts mean the zero LinkOptions.
-// Several pagers may share the Fetch if first and decode may be called by several goroutines.
+// Several pagers may share the Fetch if several goroutines may call first and decode at once.
 //
-// first returns the request for the first page. It is called for every page and must return a
-// new request, with a body of its own, without sending anything. For a page after the first,
-// the URL is replaced, and all else is kept if the origin (scheme, host and port) is the same.
-// If it is another, the request is a GET (or LinkOptions.Method) with no body, no credentials,
-// and no header but Accept and those that [pipeline.CallHeaders] or other policies add, as far
-// as the pipeline lets them pass ([pipeline.New] says which). The call options that first used
-// apply to every page.
+// first returns the request for the first page, with the context ctx. It sends nothing. Links
+// calls it for every page, so it must return a new request, with a body of its own. For a page
+// after the first, Links replaces the URL and keeps all else if the origin (scheme, host and
+// port) is the same. At another origin, the request is a GET (or LinkOptions.Method) with no
+// body, no credentials, and only the Accept field of the header; [pipeline.CallHeaders] and
+// other policies may add fields that hold no secret ([pipeline.New] lists them). The call
+// options that first used apply to every page.
 //
-// decode returns the page of a response, and the link to the next page: one from [NextLink] or
-// one that the body has, which is resolved by [Resolve]. An empty link means that the page is
-// the last. The body is closed when decode returns. [pipeline.DecodeJSON] of an empty body is
-// no error: a 200 without a body becomes an empty page without a link to the next, which ends
-// the list. So decode should check for what the service always sends.
+// decode returns the page of a response and the link to the next page. The link is the URL from
+// [NextLink] or what the body has, which Links passes to [Resolve]. An empty link means that the
+// page is the last. [pipeline.DecodeJSON] of an empty body is no error: a 200 without a body
+// becomes an empty page without a link, which ends the list. So decode should check for what
+// the service always sends.
+//
+// When decode has returned, Links closes the body. If decode has not read it to the end, Links
+// first reads up to 64 KiB more, so that the connection can be used again. After 100 ms it ends
+// that read by canceling ctx.
 func Links[T any](
 	pl pipeline.Pipeline,
 	first func(ctx context.Context) (*pipeline.Request, error),
@@ -57,6 +63,8 @@ func Links[T any](
 				return none, "", err
 			}
 		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
 		req, err := first(ctx)
 		if err != nil {
 			return none, "", err
@@ -68,7 +76,7 @@ func Links[T any](
 		if err != nil {
 			return none, "", err
 		}
-		defer resp.Body.Close()
+		defer drain(resp.Body, cancel)
 		if resp.StatusCode != http.StatusOK && !pipeline.HasStatus(resp, o.Statuses...) {
 			return none, "", pipeline.NewResponseError(resp)
 		}
@@ -85,6 +93,21 @@ func Links[T any](
 		}
 		return page, next, nil
 	}
+}
+
+// Limits of drain.
+const (
+	drainMax  = 64 << 10
+	drainTime = 100 * time.Millisecond
+)
+
+// drain reads up to drainMax bytes of a body, so that its connection can be used again, and
+// closes it. After drainTime it calls cancel, which must end the read.
+func drain(body io.ReadCloser, cancel context.CancelFunc) {
+	timer := time.AfterFunc(drainTime, cancel)
+	_, _ = io.CopyN(io.Discard, body, drainMax)
+	timer.Stop()
+	body.Close()
 }
 
 // follow turns the request for the first page into one for target. method may be "".

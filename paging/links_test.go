@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -448,6 +451,87 @@ func TestLinksErrorsCloseTheBody(t *testing.T) {
 		_, err := all(t, paging.New(paging.Links(s.pipeline(), get("https://e/"), func(*http.Response) (string, string, error) { return "", "", nil }, nil)))
 		assert.NoError(t, err)
 	})
+}
+
+func TestF132ConnectionIsUsedAgain(t *testing.T) {
+	for name, decode := range map[string]func(*http.Response) (string, string, error){
+		"decode reads nothing": func(*http.Response) (string, string, error) { return "", "", nil },
+		"decode reads a part": func(resp *http.Response) (string, string, error) {
+			_, err := io.ReadFull(resp.Body, make([]byte, 100))
+			return "", "", err
+		},
+		"decode fails": func(*http.Response) (string, string, error) { return "", "", errService },
+	} {
+		t.Run(name, func(t *testing.T) {
+			connections := map[string]bool{}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				connections[r.RemoteAddr] = true
+				_, _ = w.Write(make([]byte, 20_000))
+			}))
+			defer server.Close()
+			fetch := paging.Links(pipeline.New(server.Client()), get(server.URL), decode, nil)
+			for range 5 {
+				_, _, err := fetch(t.Context(), "")
+				assert.Equal(t, name == "decode fails", err != nil)
+			}
+			assert.Len(t, connections, 1)
+		})
+	}
+}
+
+// slowBody has bytes that it returns one KiB at a time, and then stalls until ctx ends.
+type slowBody struct {
+	ctx        context.Context
+	size, read int
+	closed     bool
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	if b.read == b.size {
+		<-b.ctx.Done()
+		return 0, b.ctx.Err()
+	}
+	n := min(len(p), 1<<10)
+	b.read += n
+	return n, nil
+}
+
+func (b *slowBody) Close() error {
+	b.closed = true
+	return nil
+}
+
+func TestF132BodyIsReadWithinLimits(t *testing.T) {
+	for name, test := range map[string]struct {
+		size, read  int
+		limit, took time.Duration // the limit is that of the context
+	}{
+		"long":                         {1 << 20, 64 << 10, time.Hour, 0},
+		"stalled":                      {3 << 10, 3 << 10, time.Hour, 100 * time.Millisecond},
+		"stalled and the context ends": {3 << 10, 3 << 10, 10 * time.Millisecond, 10 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				body := &slowBody{size: test.size}
+				pl := pipeline.New(transporterFunc(func(req *http.Request) (*http.Response, error) {
+					body.ctx = req.Context()
+					return &http.Response{StatusCode: http.StatusOK, Body: body, Request: req}, nil
+				}))
+				fetch := paging.Links(pl, get("https://e/"), func(*http.Response) (string, string, error) { return "page", "/2", nil }, nil)
+				ctx, cancel := context.WithTimeout(t.Context(), test.limit)
+				defer cancel()
+				began := time.Now()
+				page, next, err := fetch(ctx, "")
+				require.NoError(t, err)
+				assert.Equal(t, "page", page)
+				assert.Equal(t, "https://e/2", next)
+				assert.Equal(t, test.took, time.Since(began))
+				assert.Equal(t, test.read, body.read)
+				assert.True(t, body.closed)
+				assert.Error(t, body.ctx.Err(), "nothing of the call is left")
+			})
+		})
+	}
 }
 
 func TestLinksFirstFails(t *testing.T) {

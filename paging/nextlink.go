@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/a0b132ce/retryablehttp/internal/redact"
+	"github.com/a0b132ce/retryablehttp/internal/urlref"
 )
 
 // Limits, in bytes.
@@ -19,7 +20,7 @@ const (
 // LinkError is the error of a link that cannot be followed, or of a Link header that cannot be
 // read.
 type LinkError struct {
-	Link string // without query values and passwords; "" if it is too long or not known
+	Link string // without query values and passwords; "" if too long or unknown
 	Err  error  // says what is wrong
 }
 
@@ -38,18 +39,16 @@ var (
 	errHeaderSyntax  = errors.New("malformed Link header")
 	errHeaderTooLong = fmt.Errorf("the Link header is longer than %d bytes", maxHeader)
 	errLinkTooLong   = fmt.Errorf("URL is longer than %d bytes", maxLink)
-	errLinkScheme    = errors.New("URL does not have the scheme http or https")
-	errLinkHost      = errors.New("URL has no host")
 	errLinkEscape    = errors.New("invalid percent-encoding in the query")
 )
 
 // NextLink returns the URL of the first link in the Link header of resp (RFC 8288) that has the
-// relation type "next", as [Resolve] does, or "" if there is none. A link is not used if it has
-// an anchor parameter that names another context than the URL of the response. Some services
-// put a value in single quotes, as in rel='next'; these are removed.
+// relation type "next", resolved by [Resolve], or "" if there is none. It ignores a link whose
+// anchor parameter is not the URL of the response. Single quotes around a value, as in
+// rel='next', are removed.
 //
-// NextLink skips the rest of a header line after malformed text. If it finds no link to the
-// next page elsewhere, it returns a [*LinkError], because a list that ends too soon would look
+// NextLink skips the rest of a header line after malformed text. If it then finds no link to
+// the next page, it returns a [*LinkError], because a list that ends too soon would look
 // complete. It also returns one if the header is longer than 64 KiB.
 func NextLink(resp *http.Response) (string, error) {
 	base, size, malformed := baseOf(resp), 0, false
@@ -84,9 +83,9 @@ func NextLink(resp *http.Response) (string, error) {
 // §5). An empty link results in "".
 //
 // The URL has no user information and no fragment. In its query a plus sign and a space become
-// "%20", and a semicolon becomes "%3B", since servers differ in how they read them; the order
-// stays. The error is a [*LinkError] if the URL is malformed, longer than 16 KiB, has no host,
-// or has another scheme than http or https.
+// "%20", and a semicolon becomes "%3B", since servers differ in how they read them. The order
+// of the query stays. The error is a [*LinkError] if the URL is malformed, longer than 16 KiB,
+// has no host, or has another scheme than http or https.
 func Resolve(resp *http.Response, link string) (string, error) {
 	if link == "" {
 		return "", nil
@@ -112,25 +111,17 @@ func resolve(base *url.URL, link string) (*url.URL, error) {
 	if len(link) > maxLink {
 		return nil, &LinkError{Err: errLinkTooLong}
 	}
-	refused := func(err error) (*url.URL, error) {
+	u, err := urlref.Resolve(base, link)
+	if err == nil {
+		if _, escapeErr := url.QueryUnescape(u.RawQuery); escapeErr != nil {
+			err = errLinkEscape
+		}
+	}
+	if err != nil {
 		return nil, &LinkError{Link: redact.String(link, redact.URL), Err: err}
 	}
-	withoutFragment, _, _ := strings.Cut(link, "#")
-	u, err := base.Parse(withoutFragment)
-	if err != nil {
-		return refused(errors.Unwrap(redact.ParseError(err)))
-	}
-	u.User, u.Fragment, u.RawFragment = nil, "", ""
-	_, escapeErr := url.QueryUnescape(u.RawQuery)
 	u.RawQuery = normalQuery(u.RawQuery)
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return refused(errLinkScheme)
-	case u.Hostname() == "":
-		return refused(errLinkHost)
-	case escapeErr != nil:
-		return refused(errLinkEscape)
-	case len(u.String()) > maxLink:
+	if len(u.String()) > maxLink {
 		return nil, &LinkError{Err: errLinkTooLong}
 	}
 	return u, nil

@@ -16,9 +16,8 @@ var (
 	// ErrNoMorePages is returned by NextPage after the last page.
 	ErrNoMorePages = errors.New("paging: no more pages")
 
-	// ErrSamePage is returned if the cursor of the next page is the one that the page was
-	// fetched with, so that a loop would never end. The page is not returned. A cycle of
-	// several pages is not detected.
+	// ErrSamePage is returned in place of a page whose cursor is also the cursor of the next
+	// page, because a loop would never end. A cycle of several pages is not detected.
 	ErrSamePage = errors.New("paging: the cursor of the next page is the cursor of this page")
 )
 
@@ -40,8 +39,10 @@ func Resume[T any](cursor string, fetch Fetch[T]) *Pager[T] {
 }
 
 // Primed returns a pager whose first page is there already, for example from the call that
-// created the list. NextPage returns that page first, without I/O, even if next is "" and no
-// page follows. Until then the cursor is "", and so Resume would fetch the first page.
+// created the list. NextPage returns that page first, without I/O. Before that, the cursor is
+// "", with which Resume would fetch the first page. next is the cursor of the second page, or ""
+// if there is none. For a Fetch of [Links], it is an absolute URL, as [NextLink] and [Resolve]
+// return it.
 func Primed[T any](page T, next string, fetch Fetch[T]) *Pager[T] {
 	return New(func(ctx context.Context, cursor string) (T, string, error) {
 		if cursor == "" {
@@ -56,8 +57,8 @@ func Primed[T any](page T, next string, fetch Fetch[T]) *Pager[T] {
 func (p *Pager[T]) More() bool { return p.fetch != nil && p.err == nil }
 
 // NextPage fetches and returns the next page. After the last page it returns
-// [ErrNoMorePages]. After an error, including one of a canceled context, it returns the same
-// error again. In both cases it fetches nothing. To try a page again that has failed, use
+// [ErrNoMorePages]. After an error, including that of a canceled context, it returns the same
+// error again. In both cases it fetches nothing. To fetch a page that has failed again, use
 // [Resume] with the pager's cursor.
 func (p *Pager[T]) NextPage(ctx context.Context) (T, error) {
 	var none T
@@ -86,13 +87,13 @@ func (p *Pager[T]) NextPage(ctx context.Context) (T, error) {
 // the first page. After an error it is the cursor of the page that failed. After the last page
 // ok is false, and there is nothing to resume.
 //
-// To continue with the same page after a crash, save the cursor only when the page before it
-// has been handled.
+// A program that saves the cursor only after it has handled the pages before it loses no page
+// in a crash.
 func (p *Pager[T]) Cursor() (cursor string, ok bool) { return p.cursor, p.fetch != nil }
 
-// Pages returns an iterator over the pages from where the pager is. It yields an error at most
-// once, as its last element; a pager that has failed before yields that error again. After a
-// break the pager continues with the next page.
+// Pages returns an iterator over the pages that are left. It yields an error at most once, as
+// its last element. If the pager has failed already, that is its only element. After a break the
+// pager continues with the next page.
 func (p *Pager[T]) Pages(ctx context.Context) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for p.fetch != nil {
@@ -104,11 +105,11 @@ func (p *Pager[T]) Pages(ctx context.Context) iter.Seq2[T, error] {
 	}
 }
 
-// Items returns an iterator over the items of the pages from where the pager is. items returns
-// the items of a page. An error is yielded as by [Pager.Pages]. The next page is fetched when
-// the loop asks for an item after the last one of a page.
+// Items returns an iterator over the items of the pages that are left. items returns the items
+// of a page. An error is yielded as by [Pager.Pages]. The next page is fetched when the loop
+// goes on after the last item of a page.
 //
-// A break loses the remaining items of the page: the pager and its cursor are at the next page.
+// After a break the remaining items of that page are lost: the pager is at the next page.
 func Items[T, I any](ctx context.Context, p *Pager[T], items func(T) []I) iter.Seq2[I, error] {
 	return func(yield func(I, error) bool) {
 		for page, err := range p.Pages(ctx) {
