@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/a0b132ce/retryablehttp/internal/redact"
 )
@@ -126,7 +127,11 @@ func (c *call) exchange(a *attempt) (*http.Response, error) {
 
 // roundTrip calls a transport and holds it to its contract.
 func roundTrip(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
+	u := req.URL
 	resp, err := rt.RoundTrip(req)
+	if req.URL == nil { // the transport has modified the request
+		req.URL = u
+	}
 	switch {
 	case err != nil:
 		if resp != nil && resp.Body != nil {
@@ -151,7 +156,8 @@ func roundTrip(rt http.RoundTripper, req *http.Request) (*http.Response, error) 
 // urlError wraps the error of a transport as http.Client does.
 func (c *call) urlError(req *http.Request, err error) error {
 	m := method(req)
-	return &url.Error{Op: m[:1] + strings.ToLower(m[1:]), URL: req.URL.String(), Err: err}
+	_, first := utf8.DecodeRuneInString(m)
+	return &url.Error{Op: m[:first] + strings.ToLower(m[first:]), URL: req.URL.String(), Err: err}
 }
 
 func (s *settings) redactError(err error) error { return redact.Error(err, s.client.redact) }

@@ -38,22 +38,26 @@ import (
 // The errors are [ErrInsecure], [ErrCredential] and [TokenError], none of which is retried,
 // and the error of a context that ends.
 //
-// A token source of golang.org/x/oauth2 needs no more than
+// A clientcredentials.Config of golang.org/x/oauth2 needs no more than
 //
-//	Fetch: func(context.Context, pipeline.TokenRequest) (pipeline.Token, error) {
-//		t, err := source.Token()
+//	Fetch: func(ctx context.Context, _ pipeline.TokenRequest) (pipeline.Token, error) {
+//		t, err := config.Token(ctx)
 //		if err != nil {
 //			return pipeline.Token{}, err
 //		}
 //		return pipeline.Token{Value: t.AccessToken, Expires: t.Expiry}, nil
 //	},
 //
-// where source does not keep tokens itself, because after a 401 it would return the same one.
+// An oauth2.TokenSource gets no context, so its http.Client needs a Timeout. The source must not
+// cache tokens. After a 401 it would return the refused token.
+//
+// For several tenants, write a Policy that picks one of several BearerTokens, for example by
+// [Value], and returns the result of its Do.
 type BearerToken struct {
-	// Fetch gets a token. It is not called again before it has returned. ctx ends with the
-	// request that needs the token and has none of its values, because the token is for
-	// others too. A fetch that should be retried does so by itself, for example with a
-	// client of package retryablehttp.
+	// Fetch gets a token. It is not called again before it has returned. ctx ends when the
+	// request's context ends. It has none of its values, because other calls use the token
+	// too. The call waits for Fetch, so Fetch must return when ctx ends. A fetch that should
+	// be retried does so by itself, for example with a client of package retryablehttp.
 	Fetch func(ctx context.Context, r TokenRequest) (Token, error)
 	// AllowHTTP sends the token also over plain http, where others can read it.
 	AllowHTTP bool
@@ -71,7 +75,7 @@ type TokenRequest struct {
 }
 
 // Token is what [BearerToken] sends. Printing, logging or encoding it as JSON does not reveal
-// the value.
+// the value. Package fmt reveals it only within a struct that has it in an unexported field.
 type Token struct {
 	Value string `json:"-"`
 	// Expires is when the token is no longer accepted. Zero means never.
@@ -88,14 +92,18 @@ func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, "{REDACTED}") }
 func (t Token) LogValue() slog.Value { return slog.StringValue("{REDACTED}") }
 
 // TokenError is returned if [BearerToken] needs a token and Fetch fails. The request was not
-// sent, or was refused with a 401. It is not retried.
-type TokenError struct{ Err error }
+// sent, or was refused with a 401. It is not retried, unless the attempt has timed out.
+type TokenError struct {
+	Err error
+
+	abandoned bool // the context of the attempt has ended
+}
 
 func (e *TokenError) Error() string { return "pipeline: fetching a token: " + e.Err.Error() }
 func (e *TokenError) Unwrap() error { return e.Err }
 
-// Permanent tells [retryablehttp.DefaultRetryPolicy] not to retry.
-func (*TokenError) Permanent() bool { return true }
+// Permanent tells [retryablehttp.DefaultRetryPolicy] whether to retry.
+func (e *TokenError) Permanent() bool { return !e.abandoned }
 
 const (
 	refreshBefore = 5 * time.Minute  // Expires, at most
@@ -161,17 +169,12 @@ func (p *BearerToken) Do(req *Request) (*http.Response, error) {
 	if challenge == "" || hasBody(raw) && (raw.GetBody == nil || req.body.once) {
 		return resp, nil
 	}
-	io.CopyN(io.Discard, resp.Body, discardMax)
 	resp.Body.Close()
 	if resp, token, err = p.send(req, challenge); err == nil && refused(req, resp) {
 		p.drop(token)
 	}
 	return resp, err
 }
-
-// discardMax is how much of the body of a 401 is read, so that its connection can be used
-// again.
-const discardMax = 64 << 10
 
 // send sends the request with a token for the challenge.
 func (p *BearerToken) send(req *Request, challenge string) (*http.Response, *cachedToken, error) {
@@ -257,12 +260,9 @@ func (p *BearerToken) fetch(ctx context.Context, pending *pendingToken, challeng
 	}()
 	token, err := p.Fetch(withoutValues{ctx}, TokenRequest{Challenge: challenge})
 	pending.abandoned = err != nil && ctx.Err() != nil
-	switch {
-	case pending.abandoned:
-		pending.err = fmt.Errorf("pipeline: fetching a token: %w", redact.Error(err, redact.URL))
-	case err != nil:
-		pending.err = &TokenError{redact.Error(err, redact.URL)}
-	default:
+	if err != nil {
+		pending.err = &TokenError{redact.Error(err, redact.URL), pending.abandoned}
+	} else {
 		pending.token, pending.err = newCachedToken(token, time.Now(), challenge != "")
 	}
 }

@@ -362,7 +362,7 @@ func TestA2ChallengeOfAPOST(t *testing.T) {
 			}
 			assert.Equal(t, []string{"", claims + ", Basic"}, source.challenges)
 			assert.Equal(t, 1, body.closed())
-			assert.True(t, first.closed && first.ended, "the first response is read and closed")
+			assert.True(t, first.closed && !first.ended, "the first response is closed and not read")
 
 			resp, err = pl.Do(newRequest(t, "GET", "https://h/"))
 			require.NoError(t, err)

@@ -150,14 +150,13 @@ func hasBody(raw *http.Request) bool { return raw.Body != nil && raw.Body != htt
 type body struct {
 	reader io.ReadCloser                 // Body
 	get    func() (io.ReadCloser, error) // the GetBody that belongs to it; may be nil
-	once   bool                          // it can be read only once, and get repeats what was read of it
+	once   bool                          // the body was given as an open reader; get replays what was read
 	used   bool                          // reader was sent
 }
 
 func bodyOf(raw *http.Request) body { return body{reader: raw.Body, get: raw.GetBody} }
 
-// checkBody notices that Raw().Body was replaced. A GetBody that belongs to the body before
-// is removed.
+// checkBody updates r.body if Raw().Body was replaced. It removes a GetBody of the old body.
 func (r *Request) checkBody() {
 	if same(r.raw.Body, r.body.reader) {
 		return
@@ -189,7 +188,7 @@ func (r *Request) useBody() error {
 	return nil
 }
 
-// closeUnused closes the body if it was not sent: nobody else does then.
+// closeUnused closes the body if it was not sent.
 func (r *Request) closeUnused() {
 	r.checkBody()
 	if !r.body.used && r.raw.Body != nil {
@@ -224,12 +223,13 @@ func (r *Request) RewindBody() error {
 	return nil
 }
 
-// callerBody closes the body that a caller gave, when the call is over and nobody reads it.
+// callerBody is a body given to SetBody. It is closed when the call has ended and no reader is
+// open.
 type callerBody struct {
 	closer io.Closer
 
 	mu      sync.Mutex
-	readers int  // that have begun to read and are not closed
+	readers int  // that are open: they have begun to read and have not ended
 	over    bool // the call
 }
 
@@ -242,7 +242,7 @@ func (b *callerBody) open(open func() (io.ReadCloser, error)) (io.ReadCloser, er
 	return &bodyReader{source: b, body: body}, nil
 }
 
-// finish ends the call. Readers that have begun go on.
+// finish marks the call as ended. Open readers can read on.
 func (b *callerBody) finish() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -260,22 +260,25 @@ func (b *callerBody) closeUnused() {
 
 var errCallOver = errors.New("pipeline: the request body was read after the call")
 
-// bodyReader is one reader of a callerBody. It counts as a reader from its first Read on,
-// because net/http does not close every body that it opens for a redirect.
+// bodyReader is one reader of a callerBody. It is open from its first Read on, because net/http
+// does not close every body that it opens for a redirect, until it is closed or a Read fails,
+// because a policy may replace a body that it has read without closing it.
 type bodyReader struct {
 	source *callerBody
 	body   io.ReadCloser
 
-	begun, reading, closed bool // guarded by source.mu
+	// Guarded by source.mu.
+	begun, reading bool
+	err            error // of the next Read, once the reader has ended
 }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
 	b := r.source
 	b.mu.Lock()
 	switch {
-	case r.closed:
-		b.mu.Unlock()
-		return 0, http.ErrBodyReadAfterClose
+	case r.err != nil:
+		defer b.mu.Unlock()
+		return 0, r.err
 	case !r.begun && b.over:
 		b.mu.Unlock()
 		return 0, errCallOver
@@ -289,7 +292,10 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r.reading = false
-	if r.closed {
+	if r.err == nil {
+		r.err = err
+	}
+	if r.err != nil {
 		r.release()
 	}
 	return n, err
@@ -299,11 +305,9 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 func (r *bodyReader) Close() error {
 	r.source.mu.Lock()
 	defer r.source.mu.Unlock()
-	if r.closed {
-		return nil
-	}
-	r.closed = true
-	if r.begun && !r.reading {
+	open := r.begun && r.err == nil
+	r.err = http.ErrBodyReadAfterClose
+	if open && !r.reading {
 		r.release()
 	}
 	return nil

@@ -109,7 +109,7 @@ func readUpTo(body io.Reader, length, limit int64) (data []byte, more bool, err 
 	return data, int64(len(data)) > limit, nil
 }
 
-// partlyRead is a body of which a part was read.
+// partlyRead is a body whose beginning was read.
 type partlyRead struct {
 	io.Reader
 	io.Closer

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -17,7 +18,8 @@ import (
 // key in its text.
 type Key struct {
 	// Header is the name of the header. "" means Authorization. A header that is sent to
-	// other origins too (see New), such as Accept-Key, is refused with ErrCredential.
+	// other origins too (see New), such as Accept-Key, or that net/http does not send as it is,
+	// such as Host, is refused with ErrCredential.
 	Header string
 	// Prefix comes before the key, for example "ApiKey ".
 	Prefix string
@@ -39,7 +41,7 @@ var (
 
 // Do implements [Policy].
 func (p Key) Do(req *Request) (*http.Response, error) {
-	raw, name := req.Raw(), cmp.Or(p.Header, "Authorization")
+	raw, name := req.Raw(), http.CanonicalHeaderKey(cmp.Or(p.Header, "Authorization"))
 	if req.Foreign() {
 		raw.Header.Del(name)
 		return req.Next()
@@ -47,7 +49,7 @@ func (p Key) Do(req *Request) (*http.Response, error) {
 	switch {
 	case insecure(raw.URL, p.AllowHTTP):
 		return nil, ErrInsecure
-	case !validName(name) || public(http.CanonicalHeaderKey(name)):
+	case !validName(name) || public(name) || slices.Contains(notSent, name):
 		return nil, fmt.Errorf("%w in the header %q", ErrCredential, name)
 	case p.Value == nil:
 		return nil, fmt.Errorf("%w: Key.Value is nil", ErrCredential)
@@ -60,9 +62,14 @@ func (p Key) Do(req *Request) (*http.Response, error) {
 	return req.Next()
 }
 
+// notSent are fields that net/http sets itself or does not send over HTTP/2 (RFC 9113 §8.2.2).
+var notSent = []string{
+	"Host", "Trailer", "Transfer-Encoding", "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Upgrade",
+}
+
 // insecure reports whether a credential must not be sent to u.
 func insecure(u *url.URL, allowHTTP bool) bool {
-	return !allowHTTP && !strings.EqualFold(u.Scheme, "https")
+	return !allowHTTP && strings.ToLower(u.Scheme) != "https"
 }
 
 // credentialHeader returns the value of a header with a key or token.

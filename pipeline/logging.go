@@ -61,8 +61,8 @@ const (
 // should put it after [Retry], where it sees each attempt and the headers that the policies
 // between the two have added. Before Retry it sees each call, as attempt 1.
 //
-// Its settings also count for the records of [StatusError], Retry, [Request.Log] and
-// [Pipeline.Log], and for the URLs in errors of the pipeline. With several Loggings,
+// Its settings also apply to the records of [StatusError], Retry, [Request.Log] and
+// [Pipeline.Log], and to the URLs in errors of the pipeline. With several Loggings,
 // the last one's settings are used. Give it to [New] itself, not within another Policy.
 //
 // Records have the attributes category, method and url, and as far as they apply status,
@@ -81,8 +81,8 @@ type Logging struct {
 	// empty, nothing is logged.
 	Logger *slog.Logger
 
-	// Categories are logged. Nil means all, and an empty list none. It counts only with a
-	// Logger.
+	// Categories are logged. Nil means all, and an empty list none. Categories is ignored if
+	// Logger is nil.
 	Categories []Category
 
 	// AllowHeaders are the names of header fields whose values are logged, in upper or lower
@@ -96,8 +96,8 @@ type Logging struct {
 	// Bodies says which bodies are logged: up to 64 KiB of each, and only text, JSON and XML
 	// without a Content-Encoding. The body of a response is logged if it is in memory, as
 	// after [BodyDownload], or if the status is at least 400. A request body that can be
-	// read only once is not logged. The response waits until so much of an error body has
-	// come or it has ended.
+	// read only once is not logged. Logging reads up to 64 KiB of an error body before it
+	// returns the response.
 	Bodies Bodies
 }
 

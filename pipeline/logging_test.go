@@ -624,7 +624,7 @@ func TestOnePipelineWithSeveralLoggings(t *testing.T) {
 
 func TestLoggingWithinAnotherPolicy(t *testing.T) {
 	var logged sink
-	pl := over(serve(step{status: 200}), &pipeline.Logging{Logger: logged.logger()})
+	pl := over(serve(step{status: 200}), pipeline.PolicyFunc(pipeline.Logging{Logger: logged.logger()}.Do))
 	require.NoError(t, send(t, pl, newRequest(t, "GET", "http://h/")))
 	logged.one(t, "request")
 	logged.one(t, "response")

@@ -11,7 +11,8 @@ import (
 // used in a pipeline this way, for example for tracing or metrics.
 //
 // A middleware that sends requests elsewhere, such as a failover.Transport, belongs below the
-// pipeline, in its transport: what it changes the host of counts as another origin.
+// pipeline, in its transport. A request whose host a middleware changes counts as one to another
+// origin.
 //
 // mw is called once. The base that it gets passes the request, as mw has changed it, to the
 // next policy. Like any RoundTripper it does not modify the request that it is given. The

@@ -14,8 +14,8 @@ import (
 	"github.com/a0b132ce/retryablehttp/internal/redact"
 )
 
-// Policy does one thing to every request of a pipeline, such as adding a header, or to
-// every response. It is called by many goroutines at once.
+// A Policy handles each request and each response of a pipeline, for example by adding a
+// header. It is called by many goroutines at once.
 type Policy interface {
 	// Do passes req on by req.Next, after changing req.Raw() as it likes, and returns the
 	// response or another one. It may return without calling Next, or call it several times,
@@ -45,11 +45,11 @@ type Pipeline struct {
 
 var _ http.RoundTripper = Pipeline{}
 
-// stages are what a Pipeline consists of.
+// stages holds the policies and transports of a Pipeline.
 type stages struct {
 	policies []Policy
 	follow   Transporter // follows redirects
-	hop      Transporter // does not, if it is an *http.Client
+	hop      Transporter // returns a redirect as the response, if it is an *http.Client
 	log      *log        // nil logs nothing
 }
 
@@ -58,10 +58,15 @@ type stages struct {
 // once; a policy after it sees each attempt. Policies that are nil are left out.
 //
 // A nil transport means an http.Client that all such pipelines share. It follows redirects
-// as usual, keeps connections for reuse, and has no timeout of its own. If the transport is
-// an *http.Client, redirects to another origin get no header that may hold a secret: only
-// the Accept, Content, If and Cache-Control fields, Range, Prefer and User-Agent are sent
-// there, and the cookies of its Jar. Other transports must remove these headers themselves.
+// as usual, keeps connections for reuse, and has no timeout of its own.
+//
+// A request to another origin gets no field that may hold a secret, also after a redirect that
+// an *http.Client follows. Only the Accept, Content and If fields, Cache-Control, Pragma, Range,
+// Prefer and User-Agent are sent there, in the header and in the trailer, and the cookies of the
+// client's Jar. Its Host is that of its URL.
+//
+// A transport that is not an *http.Client itself, such as a struct that embeds one, must remove
+// these fields when it follows a redirect.
 func New(transport Transporter, policies ...Policy) Pipeline {
 	s := &stages{policies: make([]Policy, 0, len(policies))}
 	s.setTransport(transport)
@@ -83,7 +88,7 @@ func New(transport Transporter, policies ...Policy) Pipeline {
 	return Pipeline{s}
 }
 
-// binder is a Policy that New prepares for a pipeline, whose log is known.
+// A binder is a Policy that New replaces by one made for the pipeline. New sets stages.log first.
 type binder interface{ bind(*stages) Policy }
 
 // sharedClient is the transport of pipelines that are given none. It is never modified.
@@ -132,9 +137,9 @@ func (p Pipeline) get() *stages {
 // caller must close the response's body. Unless a policy such as [StatusError] makes it
 // one, a status is not an error.
 //
-// A req can be sent again, but not at the same time, if it has no body or one that is in
-// memory; it keeps its values then, such as the id of [RequestID]. Do closes any other body,
-// once, when it is no longer read.
+// A Request without a body, or with its body in memory, can be sent again after Do has
+// returned. It keeps its values, such as the id of [RequestID]. Do closes any other body once,
+// when it is no longer read.
 //
 // The text of an error has no password of a URL, and no query value that [Logging] does not
 // allow. An error of the transport is a [*url.Error].
@@ -147,9 +152,13 @@ func (p Pipeline) Do(req *Request) (*http.Response, error) {
 }
 
 // RoundTrip implements [http.RoundTripper], so that a pipeline can be the Transport of an
-// [http.Client]. Each hop of a redirect passes the policies. If a hop
-// goes to another origin than the first one, RoundTrip sends the header of r, which is the
-// http.Client's choice, but only harmless fields of those that policies add (see [New]). RoundTrip does not modify r.
+// [http.Client]. It does not modify r. Each hop of a redirect passes the policies. If a hop goes
+// to another origin, RoundTrip sends all header fields of r, but only those fields of policies
+// that hold no secret (see [New]).
+//
+// RoundTrip recognizes such a hop by r.Response, which an http.Client sets. A RoundTripper around
+// the pipeline must pass on r or a clone of r. With a new request, which has no Response,
+// credentials are sent to the other origin.
 func (p Pipeline) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r == nil {
 		return nil, errNilRequest
@@ -200,9 +209,7 @@ func (p Pipeline) do(req *Request, transport Transporter, home origin.Origin) (r
 	}()
 	resp, err = req.Next()
 	if capture, ok := Value[captured](req); ok {
-		if seen := responseOf(resp, err); seen != nil {
-			*capture.to = seen
-		}
+		*capture.to = responseOf(resp, err)
 	}
 	if err != nil {
 		err = redact.Error(err, op.stages.show)

@@ -89,8 +89,11 @@ func FromRequest(raw *http.Request) (*Request, error) {
 
 // Raw returns the request that is sent. A policy may change it in place. After [Retry] it is
 // a copy for this attempt. Change its header by the methods of [http.Header]: slices of values
-// may be shared with other requests. A Body that is assigned is sent instead, and can be sent
-// again only if GetBody is assigned too.
+// may be shared with other requests.
+//
+// A Body that is assigned is sent instead. Set ContentLength to its length, or to -1 if that is
+// unknown. Set GetBody too if the body may be sent again, for a retry or a redirect with status
+// 307 or 308. Close the old body, or read it to its end.
 func (r *Request) Raw() *http.Request { return r.raw }
 
 // Next passes the request to the next policy or, after the last one, to the transport. It
@@ -137,6 +140,10 @@ func (r *Request) send() (*http.Response, error) {
 	if r.Foreign() {
 		raw = raw.Clone(raw.Context())
 		keepPublic(raw.Header, r.op.given)
+		keepPublic(raw.Trailer, nil)
+		if raw.URL != nil {
+			raw.Host = raw.URL.Host
+		}
 	}
 	resp, err := r.op.transport.Do(raw)
 	if err != nil && resp != nil { // http.Client: CheckRedirect has refused a redirect
@@ -149,11 +156,12 @@ func (r *Request) send() (*http.Response, error) {
 // first request's, or the one set by [CallOrigin]. Only harmless header fields are sent
 // to it (see [New]). If Foreign is true, do not fetch or add credentials.
 func (r *Request) Foreign() bool {
-	return r.op.home != (origin.Origin{}) && origin.Of(r.raw.URL) != r.op.home
+	return r.op.home != (origin.Origin{}) && (r.raw.URL == nil || origin.Of(r.raw.URL) != r.op.home)
 }
 
 // CallOrigin sets the origin, given as a URL, that the credentials of a call belong to. It is
-// for requests to a URL that came from a server, such as the link to the next page.
+// for requests to a URL that came from a server, such as the link to the next page. If u is nil
+// or has no scheme or host, all requests of the call are foreign.
 func CallOrigin(u *url.URL) CallOption {
 	return func(r *Request) { r.op.home = origin.Of(u) }
 }
@@ -206,7 +214,11 @@ type captured struct{ to **http.Response }
 
 // CaptureResponse returns a CallOption that stores the response of the call in to, also if a
 // policy returned it within an error (see [ResponseError]). It is the response that Do
-// returns, so its body may have been read.
+// returns, so its body may have been read. If there is none, *to becomes nil. The response in a
+// [TokenError] is not stored. A nil to is ignored.
 func CaptureResponse(to **http.Response) CallOption {
+	if to == nil {
+		return func(*Request) {}
+	}
 	return CallValue(captured{to})
 }

@@ -47,7 +47,7 @@ type ResponseError struct {
 	// read, and can be read by [Payload]. It is nil in an error decoded from JSON.
 	Response *http.Response `json:"-"`
 
-	text string // of Error; "" in an error that NewResponseError has not made
+	text string // what Error returns; "" if NewResponseError has not made the error
 }
 
 // Limits of what is read and shown of a response.
@@ -281,13 +281,14 @@ type errorJSON struct {
 type errorFields ResponseError // without its methods
 
 // responseOf returns resp or else the response of the ResponseError in err. It returns nil
-// if there is none.
+// if there is none, or if it is that of a token server.
 func responseOf(resp *http.Response, err error) *http.Response {
 	if err == nil {
 		return resp
 	}
+	var token *TokenError
 	var e *ResponseError
-	if errors.As(err, &e) {
+	if !errors.As(err, &token) && errors.As(err, &e) {
 		return e.Response
 	}
 	return nil

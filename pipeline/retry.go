@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/a0b132ce/retryablehttp"
 )
@@ -124,8 +125,8 @@ func (p Retry) bind(s *stages) Policy {
 	return boundRetry{&c}
 }
 
-// lastResponse is the ErrorHandler of a Retry. It returns the last response, or an error if
-// there is none, if the caller's context has ended the call, or if a callback has failed.
+// lastResponse returns the last response. It returns an error if there is no response, the
+// context has ended, or a callback has failed.
 func lastResponse(resp *http.Response, err error, n int) (*http.Response, error) {
 	ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	if resp == nil || !ended {
@@ -189,11 +190,14 @@ func (t *attempts) RoundTrip(raw *http.Request) (*http.Response, error) {
 	t.current.body.once = t.req.body.once || t.req.raw.GetBody == nil
 	resp, err := t.current.Next()
 	t.current.closeUnused()
+	if outer, ok := err.(*url.Error); ok && outer.Op == operationOf(t.req.raw) && outer.URL == t.req.raw.URL.String() {
+		err = outer.Err // explain adds these
+	}
 	return resp, err
 }
 
-// ownHeader returns a copy of header. The slices of values are shared, which nobody modifies:
-// the methods of http.Header replace them.
+// ownHeader returns a copy of header that shares the slices of values. The methods of
+// http.Header do not modify them.
 func ownHeader(header http.Header) http.Header {
 	own := make(http.Header, len(header)+4) // some policies add fields
 	for name, values := range header {
@@ -202,23 +206,21 @@ func ownHeader(header http.Header) http.Header {
 	return own
 }
 
-// explain adds to the error of a call what was requested and how often.
+// explain adds the method, the URL and the number of attempts to err.
 func (t *attempts) explain(err error) error {
 	if t.n > 1 {
 		err = fmt.Errorf("giving up after %d attempt(s): %w", t.n, withoutURL(err))
 	}
-	var outer *url.Error
-	if errors.As(err, &outer) {
+	if _, ok := err.(*url.Error); ok {
 		return err
 	}
 	raw := t.req.raw
-	return &url.Error{Op: operationOf(raw.Method), URL: t.req.op.stages.show(raw.URL), Err: err}
+	return &url.Error{Op: operationOf(raw), URL: t.req.op.stages.show(raw.URL), Err: err}
 }
 
 // operationOf returns the Op of a *url.Error as net/http has it.
-func operationOf(method string) string {
-	if method == "" {
-		return "Get"
-	}
-	return method[:1] + strings.ToLower(method[1:])
+func operationOf(r *http.Request) string {
+	method := methodOf(r)
+	_, first := utf8.DecodeRuneInString(method)
+	return method[:first] + strings.ToLower(method[first:])
 }

@@ -9,8 +9,10 @@ import (
 // [*ResponseError] in place of the response, whose body is read and closed. The error is
 // logged once, in category [LogError].
 //
-// Put it before [Retry], otherwise Retry treats it as a transport error. Policies that
-// stand before it get the error.
+// Put it before [Retry]: it then makes an error of the last response only. After Retry, each
+// error counts as a transport error, and a 404 is retried too. The error does not have the number
+// of attempts. To get that, set OnAttempt of Retry's Client, or see the records of category
+// [LogRetry]. Policies that stand before StatusError get the error.
 type StatusError struct {
 	// Statuses are the status codes that become errors. Nil means all from 400 on, and an
 	// empty list none.

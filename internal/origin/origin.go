@@ -5,20 +5,29 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // Origin is a scheme, host and port (RFC 6454 §4). URLs have the same origin if their
-// Origins are equal.
-type Origin struct{ scheme, host string }
+// Origins are equal. The zero Origin is that of no URL.
+type Origin struct {
+	scheme, host string
+	set          bool // by Of
+}
 
-// Of returns the origin of u, without a port that is the default of the scheme. It returns
-// the zero Origin if u is nil.
+// Of returns the origin of u, without a port that is the default of the scheme. A nil u counts
+// as an empty one. URLs with different Origins may still lead to the same host.
 func Of(u *url.URL) Origin {
 	if u == nil {
-		return Origin{}
+		u = &url.URL{}
 	}
-	scheme := strings.ToLower(u.Scheme)
-	return Origin{scheme, strings.TrimSuffix(strings.ToLower(u.Host), defaultPort[scheme])}
+	scheme, host := strings.ToLower(u.Scheme), u.Host
+	// Transports map other letters than those of ASCII in their own way: "ap\u0130" is not "api"
+	// to net/http (UTS #46). The zone of an address (RFC 6874) may depend on the case.
+	if !strings.ContainsFunc(host, func(c rune) bool { return c > unicode.MaxASCII || c == '%' }) {
+		host = strings.ToLower(host)
+	}
+	return Origin{scheme, strings.TrimSuffix(host, defaultPort[scheme]), true}
 }
 
 var defaultPort = map[string]string{"http": ":80", "https": ":443"}

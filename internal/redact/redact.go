@@ -107,8 +107,8 @@ func Text(text string, show Func) string {
 		return text
 	}
 	return urlLike.ReplaceAllStringFunc(text, func(found string) string {
-		if found[0] == '"' {
-			return `"` + String(found[1:len(found)-1], show) + `"`
+		if start := strings.IndexByte(found, '"') + 1; start > 0 {
+			return found[:start] + String(found[start:len(found)-1], show) + `"`
 		}
 		bare := strings.TrimRight(found, ".,:;)") // punctuation of the sentence
 		return String(bare, show) + found[len(bare):]
@@ -147,10 +147,12 @@ func OneLine(text string, n int) string {
 	return b.String()
 }
 
-// urlLike matches what a text may hold of URLs: a quoted URL or path, which is taken
-// whole with its blanks, as in the text of a *url.Error; user information behind two
-// slashes, or with a password; an absolute URL; a path with a query or a fragment.
-var urlLike = regexp.MustCompile(`"(?:[a-zA-Z][a-zA-Z0-9+.-]*://|https?:|/)(?:[^"\\]|\\.)*"` +
+// urlLike matches what a text may hold of URLs: what net/http and net/url quote because it is
+// not a URL; a quoted URL or path, which is taken whole with its blanks, as in the text of a
+// *url.Error; user information behind two slashes, or with a password; an absolute URL; a path
+// with a query or a fragment.
+var urlLike = regexp.MustCompile(`\b(?:parse|Location header) "(?:[^"\\]|\\.)*"` +
+	`|"(?:[a-zA-Z][a-zA-Z0-9+.-]*://|https?:|/)(?:[^"\\]|\\.)*"` +
 	`|//[^\s"/]*@[^\s"]*` +
 	`|[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"]+|https?:[^\s"]*@[^\s"]*` +
 	`|[^\s"'/@:]+:[^\s"'/@]+@[^\s"']+` +

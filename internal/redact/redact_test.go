@@ -95,6 +95,9 @@ func TestText(t *testing.T) {
 		`"try plan #3" failed for bob@example.com`:          `"try plan #3" failed for bob@example.com`,
 		`"are you sure?" no`:                                `"are you sure?" no`,
 		`"50% #1" of "a@b"`:                                 `"50% #1" of "a@b"`,
+		`Location header ":x?s": parse ":x?s": no scheme`:   `Location header "REDACTED": parse "REDACTED": no scheme`,
+		`parse "1.2.3.4:5#s": no`:                           `parse "REDACTED": no`,
+		`parse "a b\"c#s" or "d#e"`:                         `parse "a%20b%5C%22c#REDACTED" or "d#e"`,
 		`dial tcp 127.0.0.1:1: connect: connection refused`: `dial tcp 127.0.0.1:1: connect: connection refused`,
 	} {
 		assert.Equal(t, want, Text(text, URL))
