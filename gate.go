@@ -35,12 +35,16 @@ const (
 	// interval, and gateFewStart the share if the known rate is below gateEnough: the host
 	// may have many such clients, and each knows the rate less well.
 	gateStart    = 0.7
-	gateFewStart = 0.65
+	gateFewStart = 0.62
 	// gateGrowth is how much of it the rate grows in a second at most. Otherwise it grows by
 	// gateStep for each response, and by gateFineStep for each one since the last refusal.
 	gateGrowth   = 1
 	gateStep     = 0.005
 	gateFineStep = 0.001
+	// gatePatience is how many seconds a call waits at most, of a client with a known rate
+	// below gateEnough, if a part of the attempts is refused. Its few results do not tell load
+	// from one bad server of several, and then a lower rate would only keep the calls waiting.
+	gatePatience = 3
 	// gateCalm is after how many intervals in which nobody had to wait a host is well.
 	gateCalm = 10
 	// gateMemory is how long something is known about a host that nobody uses.
@@ -66,7 +70,9 @@ const (
 // To a host that refuses more than an eighth of the attempts, they are sent at a lower rate:
 // what it has served, or a twentieth of the former rate if it serves nothing. The rate
 // rises while the host serves all, and the limit is gone a second after nobody had to wait
-// for it. If a lower rate does not lower the share of refusals, there is no limit.
+// for it. If a lower rate does not lower the share of refusals, there is no limit. A client
+// that sends fewer than 20 attempts per second cannot tell; its calls wait for 3 s at most
+// while the host serves any.
 //
 // A call that comes while no attempt is sent fails at once if its deadline or MaxElapsedTime
 // passes before. Others wait in order of arrival until then. While a host is well, an attempt takes no lock and never waits.
@@ -151,8 +157,9 @@ type interval struct {
 	share  float64 // refused
 }
 
-// enter lets an attempt leave, or returns its place among those that wait.
-func (h *gateHost) enter(at time.Time) *list.Element {
+// enter lets an attempt leave, or returns its place among those that wait. waited is how long
+// the call has waited before.
+func (h *gateHost) enter(at time.Time, waited time.Duration) *list.Element {
 	h.recent.add(at)
 	if !h.watched.Load() {
 		return nil
@@ -166,8 +173,16 @@ func (h *gateHost) enter(at time.Time) *list.Element {
 	if !h.limited || h.tryTake(at) {
 		return nil
 	}
+	impatient := h.known < gateEnough && !h.down && !at.Before(h.closed)
+	if impatient && waited.Seconds() >= gatePatience {
+		h.take()
+		return nil
+	}
 	h.queued = true
 	place := h.join(at)
+	if impatient {
+		h.rate = max(h.rate, float64(h.waiting.Len())/gatePatience)
+	}
 	if at.Before(h.closed) && !h.announced { // so that it does not take too long when the host is open again
 		h.learn(at)
 		h.rate = max(h.rate, min(float64(h.waiting.Len())/gateSpread, h.known))

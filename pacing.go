@@ -37,7 +37,7 @@ func (c *call) admit(a *attempt) *ending {
 	}
 	h := gate.of(hostOf(c.req.URL))
 	c.past.admitted = time.Now()
-	place := h.enter(c.past.admitted)
+	place := h.enter(c.past.admitted, c.past.gated)
 	if place == nil {
 		return nil
 	}

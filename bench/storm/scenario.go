@@ -110,9 +110,9 @@ func (s *scenario) waitingCallers() *scenario {
 }
 
 // flakyServer fails for a reason that has nothing to do with load.
-func flakyServer() *scenario {
+func flakyServer(name string) *scenario {
 	s := standard()
-	s.name = "flaky"
+	s.name = name
 	s.title = "A third of the responses fails for 7 s"
 	s.about = "From 2 s to 9 s a third of the requests, at random, gets a 503, as if one of three servers behind a load balancer were " +
 		"broken. The server has 5,000 units of capacity, so fewer requests would not help."
@@ -215,7 +215,8 @@ func scenarios() []*scenario {
 		brownout("brownout-closed").waitingCallers(),
 		outage("outage-clients").ownClients(),
 		brownout("brownout-clients").ownClients(),
-		flakyServer(),
+		flakyServer("flaky"),
+		flakyServer("flaky-clients").ownClients(),
 		slowServer(),
 		deadConnections(),
 		secondBoundary(),
