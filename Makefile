@@ -112,7 +112,7 @@ modules: ## vet, staticcheck and tests with the race detector in every other mod
 	done
 	@echo "== go vet and go test of the seeded storm"
 	@go -C bench vet -tags seeded ./storm
-	@go -C bench test $(SEEDED) -run TestTheSeedDecidesEverything ./storm
+	@go -C bench test $(SEEDED) -run 'TestTheSeedDecidesEverything|TestGoalsOfOutagesAreMet' ./storm
 
 .PHONY: fuzz
 fuzz: ## fuzz every fuzz target of every module for FUZZTIME (10s)

@@ -227,6 +227,23 @@ func TestGateForgetsAHostThatNobodyUses(t *testing.T) {
 	})
 }
 
+// A few results do not tell load from chance, so a call that has waited for long leaves.
+func TestGateWithFewRequestsHoldsACallBackOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := new(gateHost)
+		for range 3 {
+			h.observe(time.Now(), time.Now(), resultRefused)
+			time.Sleep(gateInterval)
+		}
+		require.True(t, h.limited)
+		assert.NotNil(t, h.enter(time.Now(), time.Hour), "it serves nothing")
+		h.observe(time.Now(), time.Now(), resultServed)
+		assert.NotNil(t, h.enter(time.Now(), 0))
+		assert.Nil(t, h.enter(time.Now(), gatePatience*time.Second))
+		h.timer.Stop()
+	})
+}
+
 func TestCanceledCallLeavesTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(unavailable(time.Hour, "Retry-After", "30"))

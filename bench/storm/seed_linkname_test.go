@@ -3,6 +3,7 @@
 package main
 
 import (
+	"io"
 	"runtime"
 	"testing"
 
@@ -29,4 +30,22 @@ func TestTheSeedDecidesEverything(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The goals of Recommended are met with the seeds of the page.
+func TestGoalsOfOutagesAreMet(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	checked := 0
+	for _, name := range []string{"outage", "brownout", "brownout-closed", "outage-clients", "brownout-clients"} {
+		st, err := newStudy(name, "recommended", 1, 5)
+		require.NoError(t, err)
+		require.NoError(t, st.measure(io.Discard))
+		for _, g := range goals() {
+			if row, ok := g.row(st); ok {
+				checked++
+				assert.Equal(t, "met", row[len(row)-1], row)
+			}
+		}
+	}
+	assert.Equal(t, 18, checked)
 }
