@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // This file holds what depends on texts and internals of net/http, crypto/tls and io which
@@ -271,16 +272,13 @@ func sectionIn(body io.ReadCloser) *io.SectionReader {
 	return section
 }
 
-// ownConnection returns a transport that makes a connection for one request and closes
-// it afterwards, so that the request avoids the connections of rt. It returns rt itself
-// if that is of another type.
-func ownConnection(rt http.RoundTripper) http.RoundTripper {
-	t, ok := rt.(*http.Transport)
-	if !ok {
-		return rt
-	}
+// ownConnection returns a transport like t that makes a connection for each request and
+// closes it afterwards, so that a request avoids the connections of t.
+func ownConnection(t *http.Transport) *http.Transport {
 	once := t.Clone()
 	once.DisableKeepAlives = true
+	// An HTTP/2 connection that no request came to use is not closed otherwise.
+	once.IdleConnTimeout = time.Second
 	if once.TLSNextProto["h2"] != nil {
 		// golang.org/x/net/http2.ConfigureTransport has put it there. It would find the
 		// connection in that package's pool; net/http's own HTTP/2 does not.

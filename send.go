@@ -99,15 +99,18 @@ func (c *call) limitBody(a *attempt) {
 // exchange sends the request as net/http would, and returns what net/http would.
 func (c *call) exchange(a *attempt) (*http.Response, error) {
 	rt := c.transport()
-	_, plain := rt.(*http.Transport)
-	if c.past.suspect == suspectHTTP2 {
-		rt = ownConnection(rt)
+	t, plain := rt.(*http.Transport)
+	own := plain && c.past.suspect == suspectHTTP2
+	if own {
+		t = ownConnection(t)
+		defer t.CloseIdleConnections() // also ends a dial that the attempt has not waited for
+		rt = t
 	}
 	var resp *http.Response
 	var err error
 	if c.redirects {
 		hc := c.client.httpClient()
-		if c.past.suspect == suspectHTTP2 {
+		if own {
 			copied := *hc
 			copied.Transport = rt
 			hc = &copied

@@ -1,8 +1,10 @@
 package faults_test
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -112,6 +114,58 @@ func TestThirdAttemptLeavesASilentHTTP2ConnectionBehindATransport(t *testing.T) 
 				assert.EqualValues(t, 1, server.requests[2].Load(), "on a new connection")
 			})
 		})
+	}
+}
+
+// A retry that times out before its new connection is there leaves neither a dial nor a
+// connection behind. Nobody else could use that connection.
+func TestF136FreshConnectionDoesNotOutliveItsAttempt(t *testing.T) {
+	serverTLS, trusting := testTLS(t)
+	for name, dial := range map[string]func(context.Context) error{
+		"dial in progress": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		"connected late":   func(context.Context) error { time.Sleep(3 * time.Second); return nil },
+	} {
+		for way := range ways {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var dialing, connected, open atomic.Int32
+					rt := pipeTransport(t, serverTLS, trusting, func(p *h2Peer, n int) {
+						connected.Add(1)
+						open.Add(1)
+						defer open.Add(-1)
+						p.serve(func(uint32) {}) // it never responds
+					})
+					connect := rt.DialContext
+					rt.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+						dialing.Add(1)
+						defer dialing.Add(-1)
+						if connected.Load() > 0 {
+							if err := dial(ctx); err != nil {
+								return nil, err
+							}
+						}
+						conn, err := connect(ctx, network, addr)
+						if err != nil {
+							return nil, err
+						}
+						config := trusting.Clone()
+						config.NextProtos = []string{"h2"}
+						secure := tls.Client(conn, config)
+						return secure, secure.Handshake()
+					}
+					client := &retryablehttp.Client{RetryMax: 1, Backoff: noWait, AttemptTimeout: 2 * time.Second, HTTPClient: &http.Client{Transport: rt}}
+					req, err := http.NewRequest("GET", "https://host/", nil)
+					require.NoError(t, err)
+					_, err = ways[way](client, req)
+					require.ErrorIs(t, err, retryablehttp.ErrAttemptTimeout)
+					require.EqualValues(t, 1, open.Load(), "connections")
+					rt.CloseIdleConnections()
+					time.Sleep(5 * time.Second)
+					assert.Zero(t, dialing.Load(), "dials")
+					assert.Zero(t, open.Load(), "connections")
+				})
+			})
+		}
 	}
 }
 
