@@ -153,7 +153,7 @@ func TestPathsThatAreNotPaths(t *testing.T) {
 	assert.Equal(t, "/api/x", net.last().URL.RequestURI())
 }
 
-// The fields of an endpoint do not reach another one, and not a host that is no endpoint.
+// The fields of an endpoint reach neither another endpoint nor any other host.
 func TestCredentialsStayWithTheirEndpoint(t *testing.T) {
 	net := newNetwork()
 	net.set("a", refuse)

@@ -360,7 +360,7 @@ func TestChangesAreReported(t *testing.T) {
 	})
 }
 
-// An endpoint is judged by the error of its connection, not by that of the request body.
+// An endpoint is judged by the error of its connection, not by an error of the request body.
 func TestABodyThatFailsDoesNotRestTheEndpoint(t *testing.T) {
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
 	other := serve(t, func(w http.ResponseWriter, r *http.Request) { t.Error("the request has gone on") })

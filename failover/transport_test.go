@@ -318,7 +318,7 @@ func TestAnything(t *testing.T) {
 	})
 }
 
-// No allocation but that of the copied request, whose response body is part of it.
+// The only allocation is the copied request, which holds the response body too.
 func TestSuccessPathAllocations(t *testing.T) {
 	resp := &http.Response{StatusCode: 200, Header: http.Header{}}
 	base := roundTripFunc(func(req *http.Request) (*http.Response, error) {

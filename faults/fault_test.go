@@ -584,7 +584,7 @@ func TestFaultCertificateThatDoesNotVerifyGetsOneAttempt(t *testing.T) {
 	}
 }
 
-// testTLS returns the TLS configuration of a server and that of a client that trusts it.
+// testTLS returns two TLS configurations: a server's, and one of a client that trusts it.
 func testTLS(t *testing.T) (server, client *tls.Config) {
 	t.Helper()
 	donor := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate

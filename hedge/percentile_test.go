@@ -30,7 +30,7 @@ func TestBucketsCoverEachDuration(t *testing.T) {
 	assert.EqualValues(t, 1<<40, upperBound(buckets-1))
 }
 
-// The percentile is that of the sorted times, rounded up by at most 1/16.
+// The percentile is as in the sorted times, rounded up by at most 1/16.
 func TestPercentileOfTheLastTimes(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, percentile := range []float64{0.001, 50, 98.5, 100} {

@@ -25,7 +25,7 @@ type OperationError struct {
 	State State
 
 	// Response has the code, the message and the problem details of the service. Its
-	// StatusCode is that of the poll, which may be 200. Response is never nil.
+	// StatusCode is the status code of the poll, which may be 200. Response is never nil.
 	Response *pipeline.ResponseError
 }
 

@@ -123,8 +123,8 @@ type Options[T any] struct {
 //
 // New also fails if it cannot read a body that it needs: the body that is the result because
 // there is no URL to poll, and the body of a 202 whose only status URL is its Location, because
-// that body tells the protocol. The error is that of the read, or a *ProtocolError if the body
-// is larger than Options.MaxBody.
+// that body tells the protocol. The error is what the read returned, or a *ProtocolError if the
+// body is larger than Options.MaxBody.
 //
 // The operation may have started even if the response was cut off. To repeat such a request,
 // have [pipeline.Retry] and [pipeline.BodyDownload] in the pipeline, and send a POST or PATCH

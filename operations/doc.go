@@ -83,8 +83,8 @@
 // An operation is pending or running until it has succeeded, failed or was canceled. Then
 // its state does not change any more, and Update refuses another end with
 // [ErrInvalidTransition]. So of two workers with the same operation one wins, and a worker
-// learns that a client has canceled its operation. StateRunning is no lock: Update returns
-// no error if the operation is running already.
+// learns that a client has canceled its operation. StateRunning does not lock an operation:
+// Update returns no error if the operation is running already.
 //
 // # Poll
 //

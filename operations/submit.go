@@ -88,9 +88,9 @@ type SubmitConfig[T any] struct {
 // gets 422. A key is known as long as its operation is stored; after the operation has
 // expired, the response is 410.
 //
-// The context of the request is that of CreateOperation. If it ends before the operation is
-// stored, the response is 503, and the client can repeat the request. What was stored is
-// begun, also if the context has ended.
+// The context of the request is also the context of CreateOperation. If it ends before the
+// operation is stored, the response is 503, and the client can repeat the request. What was
+// stored is begun, also if the context has ended.
 //
 // Only the request that has created the operation calls SubmitConfig.Begin. If the program
 // ends between the two, or if Begin fails and that cannot be stored, the operation stays

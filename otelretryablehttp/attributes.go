@@ -43,7 +43,7 @@ func (t *telemetry) describe(req *http.Request) (target, all []attribute.KeyValu
 }
 
 // serverOf returns the attributes of a host, which may have a port. Without one, the port
-// is that of the scheme. There is room for more attributes.
+// is the default of the scheme. There is room for more attributes.
 func serverOf(host, scheme string) []attribute.KeyValue {
 	const most = 7 // of a request
 	u := url.URL{Host: host}

@@ -109,7 +109,7 @@ func TestBodyThatIsCutOff(t *testing.T) {
 	})
 }
 
-// The span of a call that fails says why. An accepted status is no failure of the call,
+// The span of a call that fails says why. With an accepted status the call has not failed,
 // whatever it is.
 func TestCallThatFails(t *testing.T) {
 	refused := script(retrytest.Step{Fault: retrytest.Refuse, Times: retrytest.Forever})

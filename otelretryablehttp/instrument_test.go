@@ -57,7 +57,7 @@ func TestHTTPClientIsCopied(t *testing.T) {
 	assert.Equal(t, &http.Client{Transport: &otelretryablehttp.Transport{Base: base}, Timeout: 7}, c.HTTPClient)
 }
 
-// A nil HTTPClient, whose pool is that of the package, becomes one with the same settings.
+// A nil HTTPClient, which uses the package's pool, becomes one with the same settings.
 func TestNilHTTPClient(t *testing.T) {
 	r := newRecorder(t)
 	c := new(retryablehttp.Client)

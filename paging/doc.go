@@ -54,7 +54,7 @@
 //
 // # Errors
 //
-// An error, including that of a canceled context, ends the pager: More returns false, and
+// An error, also one of a canceled context, ends the pager: More returns false, and
 // NextPage returns the same error again without fetching. To retry a page that fails, do that
 // in the Fetch, for example with a pipeline that has [pipeline.Retry], or resume at its cursor.
 //

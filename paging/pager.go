@@ -57,7 +57,7 @@ func Primed[T any](page T, next string, fetch Fetch[T]) *Pager[T] {
 func (p *Pager[T]) More() bool { return p.fetch != nil && p.err == nil }
 
 // NextPage fetches and returns the next page. After the last page it returns
-// [ErrNoMorePages]. After an error, including that of a canceled context, it returns the same
+// [ErrNoMorePages]. After an error, also one of a canceled context, it returns the same
 // error again. In both cases it fetches nothing. To fetch a page that has failed again, use
 // [Resume] with the pager's cursor.
 func (p *Pager[T]) NextPage(ctx context.Context) (T, error) {

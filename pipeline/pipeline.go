@@ -63,7 +63,7 @@ type stages struct {
 // A request to another origin gets no field that may hold a secret, also after a redirect that
 // an *http.Client follows. Only the Accept, Content and If fields, Cache-Control, Pragma, Range,
 // Prefer and User-Agent are sent there, in the header and in the trailer, and the cookies of the
-// client's Jar. Its Host is that of its URL.
+// client's Jar. Its Host is the host of its URL.
 //
 // A transport that is not an *http.Client itself, such as a struct that embeds one, must remove
 // these fields when it follows a redirect.

@@ -281,7 +281,7 @@ type errorJSON struct {
 type errorFields ResponseError // without its methods
 
 // responseOf returns resp or else the response of the ResponseError in err. It returns nil
-// if there is none, or if it is that of a token server.
+// if there is none, or if it is a token server's.
 func responseOf(resp *http.Response, err error) *http.Response {
 	if err == nil {
 		return resp

@@ -17,7 +17,7 @@ var (
 	peakAttempts = metric{"peak attempts/s", func(r *result) float64 { return r.peak(binWidth) }, whole}
 	// amplification is taken over 100 ms, the shortest time that is measured.
 	amplification = metric{"peak ÷ calls", func(r *result) float64 { return r.peak(binWidth) / r.scenario.rate }, times}
-	// amplificationIn200ms is that of the figures.
+	// amplificationIn200ms is in the figures.
 	amplificationIn200ms = metric{"peak ÷ calls", func(r *result) float64 { return r.peak(2*binWidth) / r.scenario.rate }, times}
 	// amplificationPerSecond varies less if there are few callers.
 	amplificationPerSecond = metric{"peak ÷ calls", func(r *result) float64 { return r.peak(time.Second) / r.scenario.rate }, times}

@@ -37,7 +37,7 @@ const (
 	// more ahead of it, a request is refused with a 503.
 	queueForAnswers = 50 * time.Millisecond
 	// queueForRefusals is the most work that may be ahead of a request that gets a 503. With
-	// more ahead of it, its connection is refused, which is no work.
+	// more ahead of it, its connection is refused, which costs nothing.
 	queueForRefusals = time.Second
 )
 

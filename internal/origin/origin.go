@@ -9,7 +9,7 @@ import (
 )
 
 // Origin is a scheme, host and port (RFC 6454 §4). URLs have the same origin if their
-// Origins are equal. The zero Origin is that of no URL.
+// Origins are equal. No URL has the zero Origin.
 type Origin struct {
 	scheme, host string
 	set          bool // by Of
