@@ -785,11 +785,11 @@ func TestFaultAttemptTimeoutEndsAnUploadThatIsNotRead(t *testing.T) {
 func TestFaultDeadlineEndsACallToAStalledServer(t *testing.T) {
 	steps := []retrytest.Step{{Status: 500}, {Fault: retrytest.Stall, Times: retrytest.Forever}}
 	onEach(t, protocols, steps, func(t *testing.T, server *retrytest.Server, client *retryablehttp.Client) {
+		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
 		req, err := retryablehttp.NewRequestWithContext(ctx, "POST", server.URL, "question")
 		require.NoError(t, err)
-		start := time.Now()
 		_, err = client.Do(req)
 		took := time.Since(start)
 		giveUp := requireGiveUp(t, err, retryablehttp.ReasonDeadline, 2)
