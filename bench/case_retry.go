@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 )
@@ -84,19 +85,30 @@ func (b *bench) retryLoopback(kib int) error {
 	return nil
 }
 
-// connsPerCall counts the connections that the server accepts after the first call.
+// connsPerCall counts the connections that the server accepts after the first call. A quick
+// run counts up to three times and returns the smallest figure: the libraries give up a body
+// that takes too long, and on a busy machine any body may.
 func (b *bench) connsPerCall(c call) (float64, error) {
 	if err := finish(c); err != nil {
 		return 0, err
 	}
-	before, err := b.server.accepted()
-	if err != nil {
-		return 0, err
-	}
 	calls := pick(b, 500, 50)
-	if err := times(c)(calls); err != nil {
-		return 0, err
+	fewest := int64(math.MaxInt64)
+	for range pick(b, 1, 3) {
+		before, err := b.server.accepted()
+		if err != nil {
+			return 0, err
+		}
+		if err := times(c)(calls); err != nil {
+			return 0, err
+		}
+		after, err := b.server.accepted()
+		if err != nil {
+			return 0, err
+		}
+		if fewest = min(fewest, after-before); fewest == 0 {
+			break
+		}
 	}
-	after, err := b.server.accepted()
-	return float64(after-before) / float64(calls), err
+	return float64(fewest) / float64(calls), nil
 }
