@@ -570,6 +570,79 @@ func TestF08ServerMayRespondBeforeALongerBodyIsNoticed(t *testing.T) {
 	}
 }
 
+// F137: the transport returns a response although it could not read the whole request body,
+// as net/http may over TLS.
+func TestF137RequestBodyThatFailsIsAnError(t *testing.T) {
+	reads := func(status int) roundTripFunc {
+		return func(req *http.Request) (*http.Response, error) {
+			io.Copy(io.Discard, req.Body)
+			req.Body.Close()
+			return respond(req, status, ""), nil
+		}
+	}
+	cut := func() io.Reader { return io.MultiReader(strings.NewReader("cont"), errReader{errLost}) }
+	for way, send := range ways {
+		for _, status := range []int{200, 400, 503} {
+			for name, test := range map[string]struct {
+				body   io.Reader
+				length int64
+				want   error
+			}{
+				"short":         {plainReader{strings.NewReader(content)}, int64(len(content)) + 1, ErrBodyLength},
+				"long":          {plainReader{strings.NewReader(content)}, int64(len(content)) - 1, ErrBodyLength},
+				"source failed": {cut(), int64(len(content)), errLost},
+			} {
+				t.Run(fmt.Sprintf("%s/%s/%d", way, name, status), func(t *testing.T) {
+					req, err := http.NewRequest("POST", "http://host/", test.body)
+					require.NoError(t, err)
+					req.ContentLength = test.length
+					_, err = send(&Client{HTTPClient: &http.Client{Transport: reads(status)}}, req)
+					assert.ErrorIs(t, err, test.want)
+				})
+			}
+		}
+		t.Run(way+"/closed early", func(t *testing.T) {
+			early := roundTripFunc(func(req *http.Request) (*http.Response, error) {
+				req.Body.Close()
+				_, err := req.Body.Read(make([]byte, 1))
+				assert.Error(t, err)
+				return respond(req, 413, ""), nil
+			})
+			req, err := http.NewRequest("POST", "http://host/", errReader{errLost})
+			require.NoError(t, err)
+			resp, err := send(&Client{HTTPClient: &http.Client{Transport: early}}, req)
+			require.NoError(t, err)
+			assert.Equal(t, 413, resp.StatusCode)
+		})
+	}
+	for status, fails := range map[int]int{200: 1, 400: 2} {
+		t.Run(fmt.Sprintf("redirect/body %d fails", fails), func(t *testing.T) {
+			opened := 0
+			body := ReaderFunc(func() (io.Reader, error) {
+				if opened++; opened == fails {
+					return cut(), nil
+				}
+				return plainReader{strings.NewReader(content)}, nil
+			})
+			client, _ := scripted(func(req *http.Request) (*http.Response, error) {
+				if req.URL.Path == "/" {
+					resp, err := reads(307)(req)
+					resp.Header.Set("Location", "/next")
+					return resp, err
+				}
+				return reads(status)(req)
+			})
+			client.RetryMax = 0
+			_, err := client.Post("http://host/", "", body)
+			if fails == 1 {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorIs(t, err, errLost)
+			}
+		})
+	}
+}
+
 // F09: a file of a ReaderFunc that grows while it is sent, and a file whose size is a lie.
 func TestF09FilesThatAreNotAsLongAsTheySay(t *testing.T) {
 	var got []string

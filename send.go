@@ -38,6 +38,7 @@ func (c *call) send(a *attempt) {
 	if a.resp != nil && a.seen != nil {
 		a.seen.answered = true
 	}
+	c.refuseCutRequest(a)
 	c.watchBody(a)
 	c.buffer(a)
 	if a.ctx != nil {
@@ -51,6 +52,23 @@ func (c *call) send(a *attempt) {
 	c.past.sent = true
 	if a.resp.Request != nil {
 		a.resp.Request = c.lasting(a, a.resp.Request)
+	}
+}
+
+// refuseCutRequest replaces a response by the error of the request body, if reading the body
+// failed before. net/http may return the response of a server that does not mind: over TLS a
+// server learns that the connection is being closed while it can still respond.
+func (c *call) refuseCutRequest(a *attempt) {
+	if a.resp == nil || a.body == nil {
+		return
+	}
+	body := a.body
+	if a.redirected != nil && *a.redirected != nil {
+		body = (*a.redirected).(*sentBody)
+	}
+	if failure := body.failed.Load(); failure != nil {
+		a.resp.Body.Close()
+		a.resp, a.err = nil, c.urlError(a.req, *failure)
 	}
 }
 
@@ -193,7 +211,7 @@ func (c *call) unsent(a *attempt, err error) bool {
 	}
 	if a.seen != nil && a.seen.writing {
 		_, plain := c.transport().(*http.Transport)
-		return a.seen.unsent(err, plain, a.body != nil && a.body.failed.Load())
+		return a.seen.unsent(err, plain, a.body != nil && a.body.failed.Load() != nil)
 	}
 	if idempotent(a.req) && !idempotentMethod(a.req) {
 		return false // net/http may have sent it before, on a connection that was dead

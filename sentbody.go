@@ -11,7 +11,7 @@ import (
 
 // sentBody is the body of one attempt, unless it is in memory or a file. It delivers the
 // declared length or an error that matches ErrBodyLength, returns when the attempt is
-// over, whatever its source does, and records whether reading it failed.
+// over, whatever its source does, and records why reading it failed.
 type sentBody struct {
 	io.ReadCloser
 	length int64 // 0 if unknown
@@ -23,9 +23,9 @@ type sentBody struct {
 	result  chan readResult
 	buf     []byte
 
-	reading atomic.Bool // the source, in a goroutine of its own
-	failed  atomic.Bool // a Read has failed
-	closed  atomic.Bool // http.Client closes a body twice when it does not follow a redirect
+	reading atomic.Bool           // the source, in a goroutine of its own
+	closed  atomic.Bool           // http.Client closes a body twice when it does not follow a redirect
+	failed  atomic.Pointer[error] // of a Read before Close; nil if none has failed
 }
 
 type readResult struct {
@@ -36,8 +36,9 @@ type readResult struct {
 func (b *sentBody) Read(p []byte) (int, error) {
 	b.idle.stop()
 	n, err := b.readSource(p)
-	if n, err = b.check(n, len(p), err); err != nil && err != io.EOF {
-		b.failed.Store(true)
+	if n, err = b.check(n, len(p), err); err != nil && err != io.EOF && !b.closed.Load() {
+		failure := err
+		b.failed.Store(&failure)
 	}
 	if err == nil && (b.length <= 0 || b.read < b.length) {
 		b.idle.start()
