@@ -643,6 +643,71 @@ func TestF137RequestBodyThatFailsIsAnError(t *testing.T) {
 	}
 }
 
+// F139: net/http drops a body that it got from GetBody, or sends one of them.
+func TestF139SourceIsClosedIfABodyOfGetBodyIsDropped(t *testing.T) {
+	long := strings.Repeat(content, 1000)
+	over := func(transport roundTripFunc) *Client { return &Client{HTTPClient: &http.Client{Transport: transport}} }
+	for way, send := range ways {
+		t.Run(way+"/dropped", func(t *testing.T) {
+			source := newOnceSource(long)
+			req, err := http.NewRequest("POST", "http://host/", source)
+			require.NoError(t, err)
+			client := over(func(req *http.Request) (*http.Response, error) {
+				_, err := req.GetBody()
+				require.NoError(t, err)
+				io.Copy(io.Discard, req.Body)
+				req.Body.Close()
+				return respond(req, 200, ""), nil
+			})
+			resp, err := send(client, req)
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, 1, source.closes)
+		})
+		t.Run(way+"/sent after the response", func(t *testing.T) {
+			source := newOnceSource(long)
+			req, err := http.NewRequest("POST", "http://host/", source)
+			require.NoError(t, err)
+			var again io.ReadCloser
+			client := over(func(req *http.Request) (*http.Response, error) {
+				again, err = req.GetBody()
+				require.NoError(t, err)
+				_, err = again.Read(make([]byte, 1))
+				require.NoError(t, err)
+				req.Body.Close()
+				return respond(req, 200, ""), nil
+			})
+			resp, err := send(client, req)
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Zero(t, source.closes)
+			rest, err := io.ReadAll(again)
+			require.NoError(t, err)
+			assert.Equal(t, long[1:], string(rest))
+			again.Close()
+			assert.Equal(t, 1, source.closes)
+		})
+	}
+	t.Run("not read before the response", func(t *testing.T) {
+		source := newOnceSource(long)
+		req, err := http.NewRequest("POST", "http://host/", source)
+		require.NoError(t, err)
+		var body io.ReadCloser
+		client := over(func(req *http.Request) (*http.Response, error) {
+			body = req.Body
+			return respond(req, 200, ""), nil
+		})
+		resp, err := ways["Do"](client, req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		sent, err := io.ReadAll(body)
+		require.NoError(t, err)
+		assert.Equal(t, long, string(sent))
+		body.Close()
+		assert.Equal(t, 1, source.closes)
+	})
+}
+
 // F09: a file of a ReaderFunc that grows while it is sent, and a file whose size is a lie.
 func TestF09FilesThatAreNotAsLongAsTheySay(t *testing.T) {
 	var got []string

@@ -168,6 +168,9 @@ func (c *call) setBody(a *attempt) error {
 		if err != nil {
 			return err
 		}
+		if r, ok := body.(*streamReader); ok {
+			r.use() // the transport closes it
+		}
 		c.ownRequest(a)
 		a.req.Body, a.req.GetBody = body, c.body.open
 		a.req.Body = reopened(a.req, c.transport())
@@ -215,6 +218,9 @@ func (c *call) checkBody(a *attempt) error {
 	}
 	c.ownRequest(a)
 	a.body = &sentBody{ReadCloser: a.req.Body, length: a.req.ContentLength}
+	if c.body.stream != nil && !checksLength(c.transport(), a.req) {
+		a.body.closing = make(chan struct{}) // the source stays open for a retry
+	}
 	c.watchSending(a)
 	a.req.Body = a.body
 	return nil
@@ -232,7 +238,11 @@ func (a *attempt) closeRedirected() {
 	a.req.GetBody = func() (io.ReadCloser, error) {
 		body, err := openBody(open)
 		if err == nil {
-			body = &sentBody{ReadCloser: body, length: first.length, ctx: first.ctx, timeout: first.timeout}
+			again := &sentBody{ReadCloser: body, length: first.length, ctx: first.ctx, timeout: first.timeout}
+			if first.closing != nil {
+				again.closing = make(chan struct{})
+			}
+			body = again
 			*last = body
 		}
 		return body, err

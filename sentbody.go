@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync/atomic"
 	"time"
 )
 
 // sentBody is the body of one attempt, unless it is in memory or a file. It delivers the
 // declared length or an error that matches ErrBodyLength, returns when the attempt is
-// over, whatever its source does, and records why reading it failed.
+// over or it is closed, whatever its source does, and records why reading it failed.
 type sentBody struct {
 	io.ReadCloser
 	length int64 // 0 if unknown
@@ -20,6 +21,7 @@ type sentBody struct {
 	ctx     context.Context  // of the attempt; nil if nothing ends it
 	timeout <-chan time.Time // of the http.Client; may be nil
 	idle    *idleTimer       // runs between two reads; may be nil
+	closing chan struct{}    // is closed by Close; nil if closing the source ends a Read
 	result  chan readResult
 	buf     []byte
 
@@ -47,17 +49,25 @@ func (b *sentBody) Read(p []byte) (int, error) {
 }
 
 // readSource reads in a goroutine of its own if the attempt may be over before the source
-// gives something. net/http's HTTP/1 waits for a read that is under way.
+// gives something. net/http's HTTP/1 waits for a read that is under way. HTTP/2 closes the
+// body when a response has come, and waits then.
 func (b *sentBody) readSource(p []byte) (int, error) {
-	if b.ctx == nil {
+	if b.ctx == nil && b.closing == nil {
 		r := readSafely(b.ReadCloser, p)
 		return r.n, r.err
+	}
+	if b.closed.Load() { // the buffer may be in use
+		return 0, http.ErrBodyReadAfterClose
 	}
 	if len(b.buf) < len(p) {
 		b.buf = make([]byte, len(p))
 		b.result = make(chan readResult, 1)
 	}
 	buf, result := b.buf[:len(p)], b.result
+	var ended <-chan struct{}
+	if b.ctx != nil {
+		ended = b.ctx.Done()
+	}
 	b.reading.Store(true)
 	go func() { result <- readSafely(b.ReadCloser, buf) }()
 	select {
@@ -67,7 +77,9 @@ func (b *sentBody) readSource(p []byte) (int, error) {
 			copy(p, buf[:r.n])
 		}
 		return r.n, r.err
-	case <-b.ctx.Done():
+	case <-b.closing:
+		return 0, http.ErrBodyReadAfterClose
+	case <-ended:
 		return 0, context.Cause(b.ctx)
 	case <-b.timeout:
 		return 0, errClientTimeout
@@ -119,5 +131,8 @@ func (b *sentBody) Close() error {
 		return nil
 	}
 	b.idle.stop()
+	if b.closing != nil {
+		close(b.closing)
+	}
 	return b.ReadCloser.Close()
 }

@@ -42,7 +42,7 @@ type stream struct {
 	end     error         // why source has no more: io.EOF or a failure
 	sole    *streamReader // the one reader that can go on, once nothing is kept
 	attempt int           // whose readers may read
-	readers int           // of that attempt, which are not closed
+	readers int           // of that attempt, which are open
 	reading int           // reads of source that are under way; more than one only of sections
 	over    bool          // the call is; a reader may still be sending
 	closed  bool          // source is, or is about to be
@@ -60,7 +60,8 @@ func (s *stream) keep(n int64) {
 	s.max = max(s.max, n)
 }
 
-// newReader returns a reader of the whole body. It serves as GetBody.
+// newReader returns a reader of the whole body. It serves as GetBody. net/http may drop such
+// a reader without closing it, so a reader counts as open from its first Read, or from use.
 func (s *stream) newReader() (io.ReadCloser, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +72,6 @@ func (s *stream) newReader() (io.ReadCloser, error) {
 		// Short and complete: net/http sends it in one write with the header.
 		return io.NopCloser(bytes.NewReader(s.kept.first())), nil
 	}
-	s.readers++
 	r := &streamReader{stream: s, attempt: s.attempt}
 	if s.section != nil {
 		r.section = io.NewSectionReader(s.section.Outer())
@@ -200,13 +200,25 @@ type streamReader struct {
 	attempt int
 	ahead   bool // reads ahead, for no attempt
 
-	at     int64 // guarded by stream.mu, as is closed
+	at     int64 // guarded by stream.mu, as are the others
+	open   bool
 	closed bool
 }
 
 var errSuperseded = errors.New("request body is read by a later attempt")
 
+// use counts the reader as open.
+func (r *streamReader) use() {
+	r.stream.mu.Lock()
+	defer r.stream.mu.Unlock()
+	if !r.open && !r.closed && !r.ahead && r.attempt == r.stream.attempt {
+		r.open = true
+		r.stream.readers++
+	}
+}
+
 func (r *streamReader) Read(p []byte) (int, error) {
+	r.use()
 	if r.section != nil {
 		r.stream.setReading(1)
 		defer r.stream.closeUnused(false)
@@ -292,10 +304,10 @@ func (s *stream) setReading(change int) {
 func (r *streamReader) Close() error {
 	s := r.stream
 	s.mu.Lock()
-	if !r.closed && r.attempt == s.attempt {
+	if r.open && r.attempt == s.attempt {
 		s.readers--
 	}
-	r.closed = true
+	r.open, r.closed = false, true
 	s.mu.Unlock()
 	return s.closeUnused(false)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -152,5 +154,45 @@ func TestFaultHTTP2LosesNoCallWhenAConnectionWithManyStreamsBreaks(t *testing.T)
 			}
 			requireNoOpenConns(t, server)
 		})
+	}
+}
+
+// An HTTP/2 server responds while a request body that can be read only once has nothing to
+// give. net/http waits for a read of the body that is under way, so closing the body must end
+// it.
+func TestF138ResponseWhileTheRequestBodyWaits(t *testing.T) {
+	serverTLS, trusting := testTLS(t)
+	for way := range ways {
+		for _, status := range []string{"200", "503"} {
+			for name, set := range map[string]func(*retryablehttp.Client){
+				"no limits":      func(*retryablehttp.Client) {},
+				"AttemptTimeout": func(c *retryablehttp.Client) { c.AttemptTimeout = time.Second },
+			} {
+				t.Run(way+"/"+status+"/"+name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						rt := pipeTransport(t, serverTLS, trusting, func(p *h2Peer, _ int) {
+							p.serve(func(stream uint32) { p.writeStatus(stream, status, false) })
+						})
+						defer rt.CloseIdleConnections()
+						client := &retryablehttp.Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: rt}}
+						set(client)
+						source, writer := io.Pipe()
+						defer writer.Close() // ends the read of the source
+						go writer.Write([]byte("question"))
+						req, err := http.NewRequest("PUT", "https://host/", source)
+						require.NoError(t, err)
+						start := time.Now()
+						resp, err := ways[way](client, req)
+						if status == "503" {
+							requireGiveUp(t, err, retryablehttp.ReasonRetriesUsedUp, 2)
+						} else {
+							require.NoError(t, err)
+							resp.Body.Close()
+						}
+						assert.Less(t, time.Since(start), 2*time.Second)
+					})
+				})
+			}
+		}
 	}
 }

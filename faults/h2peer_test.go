@@ -65,9 +65,12 @@ func (p *h2Peer) serve(request func(stream uint32)) {
 }
 
 // writeOK sends the header of a 200 response. If end is true, the response has no body.
-func (p *h2Peer) writeOK(stream uint32, end bool) {
+func (p *h2Peer) writeOK(stream uint32, end bool) { p.writeStatus(stream, "200", end) }
+
+// writeStatus sends the header of a response. If end is true, the response has no body.
+func (p *h2Peer) writeStatus(stream uint32, status string, end bool) {
 	var block bytes.Buffer
-	hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
+	hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: status})
 	p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end})
 }
 
