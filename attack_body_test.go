@@ -708,6 +708,58 @@ func TestF139SourceIsClosedIfABodyOfGetBodyIsDropped(t *testing.T) {
 	})
 }
 
+// F142: two attempts of package hedge open the body again at once.
+func TestF142BodyIsOpenedAgainByTwoAtOnce(t *testing.T) {
+	twice := roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				body, err := req.GetBody()
+				if assert.NoError(t, err) {
+					io.Copy(io.Discard, body)
+					body.Close()
+				}
+			})
+		}
+		both.Wait()
+		req.Body.Close()
+		return respond(req, 200, ""), nil
+	})
+	client := &Client{HTTPClient: &http.Client{Transport: twice}}
+	resp, err := client.Post("http://host/", "", func() (io.Reader, error) { return plainReader{strings.NewReader(content)}, nil })
+	require.NoError(t, err)
+	resp.Body.Close()
+}
+
+// F143: http.Client closes the body of a redirect that it cannot follow again, below and
+// above a client in the transport of another.
+func TestF143BodyIsClosedOnceByNestedClients(t *testing.T) {
+	for _, location := range []string{"://", "/next"} {
+		for name, nest := range map[string]func(*Client) *Client{
+			"one client": func(c *Client) *Client { return c },
+			"nested":     func(c *Client) *Client { return &Client{HTTPClient: c.StandardClient()} },
+		} {
+			t.Run(name+" "+location, func(t *testing.T) {
+				client := nest(&Client{HTTPClient: &http.Client{Transport: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+					io.Copy(io.Discard, req.Body)
+					req.Body.Close()
+					return respond(req, 307, "", "Location", location), nil
+				})}})
+				var opened []*onceSource
+				_, err := client.Post("http://host/", "", func() (io.Reader, error) {
+					opened = append(opened, newOnceSource(content))
+					return opened[len(opened)-1], nil
+				})
+				require.Error(t, err)
+				require.NotEmpty(t, opened)
+				for i, source := range opened {
+					assert.Equal(t, 1, source.closes, "body %d of %d", i+1, len(opened))
+				}
+			})
+		}
+	}
+}
+
 // F09: a file of a ReaderFunc that grows while it is sent, and a file whose size is a lie.
 func TestF09FilesThatAreNotAsLongAsTheySay(t *testing.T) {
 	var got []string

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -94,7 +95,7 @@ type attempt struct {
 	seen   *observer       // nil if it is not observed
 	body   *sentBody       // of req; nil if it is in memory or a file
 
-	redirected *io.ReadCloser // the last body that http.Client has opened for a redirect
+	redirected *atomic.Pointer[sentBody] // the last body that was opened for a redirect; may be nil
 
 	resp          *http.Response
 	err           error         // of the transport
@@ -130,6 +131,16 @@ func (a *attempt) causeOrStatus() error {
 
 // accepted reports whether the call returns the response.
 func (a *attempt) accepted() bool { return !a.retry && a.cause() == nil }
+
+// lastBody returns the request body that was opened last, nil if none is watched.
+func (a *attempt) lastBody() *sentBody {
+	if a.redirected != nil {
+		if last := a.redirected.Load(); last != nil {
+			return last
+		}
+	}
+	return a.body
+}
 
 // result returns what a nested call returns: the outcome as it is, for the outer client
 // to judge.

@@ -338,7 +338,7 @@ func measured(body io.ReadCloser) io.ReadCloser {
 		body.Close()
 		return http.NoBody
 	}
-	return &sentBody{ReadCloser: body, length: size}
+	return &sentBody{ReadCloser: body, length: size, ofFunc: true}
 }
 
 // readCloser is a body that is read from one value and closed by another.

@@ -263,6 +263,13 @@ func checksLength(rt http.RoundTripper, req *http.Request) bool {
 	return ok && req.URL.Scheme == "http" && (t.Protocols == nil || !t.Protocols.UnencryptedHTTP2())
 }
 
+// unencryptedHTTP2 reports whether rt sends req by HTTP/2 without TLS. net/http prefers HTTP/1
+// if both are on.
+func unencryptedHTTP2(rt http.RoundTripper, req *http.Request) bool {
+	t, ok := rt.(*http.Transport)
+	return ok && req.URL.Scheme == "http" && t.Protocols != nil && t.Protocols.UnencryptedHTTP2() && !t.Protocols.HTTP1()
+}
+
 // sectionIn returns the section that a body reads, nil if it is not one.
 func sectionIn(body io.ReadCloser) *io.SectionReader {
 	if r, ok := body.(*streamReader); ok {

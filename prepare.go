@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"sync/atomic"
 )
 
 // prepare makes the request of an attempt, which is the call's own where nothing has to
@@ -190,6 +191,7 @@ func (c *call) setBody(a *attempt) error {
 // net/http checks that itself and nothing ends the call before the body does.
 func (c *call) checkBody(a *attempt) error {
 	body, ofFunc := a.req.Body.(*sentBody)
+	ofFunc = ofFunc && body.ofFunc
 	if ofFunc {
 		c.ownRequest(a)
 		if a.req.ContentLength == 0 {
@@ -229,7 +231,7 @@ func (c *call) checkBody(a *attempt) error {
 // closeRedirected makes sure that a body which http.Client opens for a redirect can be
 // closed: http.Client leaves it open when it does not follow the redirect after all.
 func (a *attempt) closeRedirected() {
-	open, last := a.req.GetBody, new(io.ReadCloser)
+	open, last := a.req.GetBody, new(atomic.Pointer[sentBody])
 	if open == nil {
 		return
 	}
@@ -242,8 +244,8 @@ func (a *attempt) closeRedirected() {
 			if first.closing != nil {
 				again.closing = make(chan struct{})
 			}
+			last.Store(again) // two attempts of package hedge may do so at once
 			body = again
-			*last = body
 		}
 		return body, err
 	}

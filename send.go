@@ -59,12 +59,9 @@ func (c *call) send(a *attempt) {
 // failed before. net/http may return the response of a server that does not mind: over TLS a
 // server learns that the connection is being closed while it can still respond.
 func (c *call) refuseCutRequest(a *attempt) {
-	if a.resp == nil || a.body == nil {
+	body := a.lastBody()
+	if a.resp == nil || body == nil {
 		return
-	}
-	body := a.body
-	if a.redirected != nil && *a.redirected != nil {
-		body = (*a.redirected).(*sentBody)
 	}
 	if failure := body.failed.Load(); failure != nil {
 		a.resp.Body.Close()
@@ -134,8 +131,8 @@ func (c *call) exchange(a *attempt) (*http.Response, error) {
 			hc = &copied
 		}
 		resp, err = hc.Do(a.req)
-		if resp != nil && a.redirected != nil && *a.redirected != nil && keepsBody(resp.StatusCode) {
-			(*a.redirected).Close() // http.Client leaves it open if it does not follow the redirect
+		if last := a.lastBody(); last != a.body && resp != nil && keepsBody(resp.StatusCode) {
+			last.Close() // http.Client leaves it open if it does not follow the redirect
 		}
 	} else if resp, err = roundTrip(rt, a.req); err != nil {
 		err = c.urlError(a.req, err) // a policy is told the same as for a Client
@@ -238,7 +235,7 @@ const (
 // suspectConnection notes that the connection of an attempt that timed out may be dead.
 func (c *call) suspectConnection(a *attempt, unsent bool) {
 	switch {
-	case a.seen != nil && a.seen.http2.Load():
+	case a.seen != nil && (a.seen.http2.Load() || unencryptedHTTP2(c.transport(), a.req)):
 		c.raise(suspectHTTP2)
 	case a.seen == nil && !unsent:
 		c.raise(suspectMaybe)

@@ -16,6 +16,7 @@ import (
 type sentBody struct {
 	io.ReadCloser
 	length int64 // 0 if unknown
+	ofFunc bool  // length is what the reader of a ReaderFunc tells
 	read   int64
 
 	ctx     context.Context  // of the attempt; nil if nothing ends it

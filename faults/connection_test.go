@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -86,6 +87,44 @@ func TestSecondAttemptLeavesASilentHTTP2Connection(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// So does it over HTTP/2 without TLS, where the connection does not tell what it speaks.
+func TestF140SecondAttemptLeavesASilentConnectionOfUnencryptedHTTP2(t *testing.T) {
+	for way := range ways {
+		t.Run(way, func(t *testing.T) {
+			var silent sync.Map // addresses of clients
+			var protocols http.Protocols
+			protocols.SetUnencryptedHTTP2(true)
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if _, ok := silent.Load(r.RemoteAddr); ok {
+					<-r.Context().Done()
+				}
+				io.WriteString(w, r.RemoteAddr)
+			}))
+			server.Config.Protocols = &protocols
+			server.Start()
+			defer server.Close()
+			defer server.CloseClientConnections()
+			rt := &http.Transport{Protocols: &protocols}
+			defer rt.CloseIdleConnections()
+			client := &retryablehttp.Client{RetryMax: 1, Backoff: noWait, HTTPClient: &http.Client{Transport: rt}}
+			resp, err := client.Get(server.URL)
+			require.NoError(t, err)
+			require.Equal(t, 2, resp.ProtoMajor)
+			silent.Store(readBody(t, resp), true)
+			client.AttemptTimeout = 200 * time.Millisecond
+			var first error
+			client.OnAttempt = func(a retryablehttp.Attempt) {
+				if a.Number == 1 {
+					first = a.Err
+					client.AttemptTimeout = 0 // on a slow machine the second takes longer
+				}
+			}
+			get(t, way, client, server.URL)
+			assert.ErrorIs(t, first, retryablehttp.ErrAttemptTimeout)
+		})
 	}
 }
 
