@@ -51,9 +51,17 @@ type endpoint struct {
 	health *health // shared with the endpoint of the same key that this one replaces
 }
 
-// idleConnTimeout limits how long a connection of an endpoint that was removed stays, if it
-// was in use then.
-const idleConnTimeout = 90 * time.Second
+const (
+	// removedTime is how long after its last request the connections of an endpoint that
+	// was removed are closed. A stream of HTTP/2 may end a little later than its request.
+	removedTime = 1 * time.Second
+
+	// idleConnTimeout limits how long an idle connection of an endpoint stays if
+	// Transport.Base has no IdleConnTimeout. After the endpoint was removed it concerns only
+	// a connection that net/http cannot close after removedTime, because the server does not
+	// let a stream end or because the handshake ends at that very moment.
+	idleConnTimeout = 90 * time.Second
+)
 
 // withServerName returns a copy of base that uses serverName for TLS.
 func withServerName(base *http.Transport, serverName string) *http.Transport {

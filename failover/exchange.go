@@ -202,6 +202,7 @@ func (x *exchange) end() {
 	}
 	x.transport.mu.Lock()
 	x.endpoint.health.inFlight--
+	x.transport.release(x.endpoint.own)
 	x.transport.mu.Unlock()
 }
 

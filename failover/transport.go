@@ -49,6 +49,10 @@ type Transport struct {
 	mu        sync.Mutex // guards the rest, and the health of all endpoints
 	endpoints []*endpoint
 	picks     uint64 // how often an endpoint was picked
+
+	// copies has the number of users of each copy of Base. These are the endpoint, until it
+	// is removed, and its requests in flight.
+	copies map[*http.Transport]int
 }
 
 var _ http.RoundTripper = (*Transport)(nil)
@@ -74,7 +78,8 @@ const (
 // not interrupted, and new ones go to the new endpoints. An endpoint that is in both sets,
 // that is, with the same URL (apart from user information) and Host, keeps its health and,
 // if its ServerName is the same, its connections. The idle connections of other endpoints
-// with a ServerName are closed; connections of Base are closed by its IdleConnTimeout.
+// with a ServerName are closed at once, and their other connections a second after the last
+// request of the endpoint has ended. Connections of Base are closed by its IdleConnTimeout.
 //
 // It returns an error, and changes nothing, if there are no endpoints, if one is invalid or
 // if two are the same, or if Service or Mode is invalid.
@@ -94,11 +99,16 @@ func (t *Transport) SetEndpoints(endpoints ...Endpoint) error {
 			next[i].own = old.own
 		} else if old.own != nil {
 			unused = append(unused, old.own)
+			t.release(old.own)
 		}
 	}
 	for _, e := range next {
 		if e.serverName != "" && e.own == nil {
 			e.own = withServerName(t.base().(*http.Transport), e.serverName)
+			if t.copies == nil {
+				t.copies = make(map[*http.Transport]int)
+			}
+			t.copies[e.own] = 1
 		}
 	}
 	t.endpoints = next
@@ -153,13 +163,33 @@ func (t *Transport) Endpoints() []Status {
 	return statuses
 }
 
-// CloseIdleConnections closes the idle connections of Base and of all endpoints.
-// [http.Client.CloseIdleConnections] calls it.
+// release notes that a copy of Base, which may be nil, has one user less. If that was the
+// last one, the connections of the copy are closed after removedTime. t.mu must be held.
+func (t *Transport) release(own *http.Transport) {
+	if own == nil {
+		return
+	}
+	if t.copies[own]--; t.copies[own] > 0 {
+		return
+	}
+	time.AfterFunc(removedTime, func() {
+		own.CloseIdleConnections()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.copies, own)
+	})
+}
+
+// CloseIdleConnections closes the idle connections of Base and of all endpoints, also of
+// those with a ServerName that were removed. [http.Client.CloseIdleConnections] calls it.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	transports := []http.RoundTripper{t.base()}
 	for _, e := range t.endpoints {
 		transports = append(transports, t.roundTripper(e))
+	}
+	for own := range t.copies {
+		transports = append(transports, own)
 	}
 	t.mu.Unlock()
 	for _, rt := range transports {
@@ -246,6 +276,9 @@ func (t *Transport) assign(x *exchange, now time.Time) error {
 	x.probe, x.epoch = h.due(now), h.epoch
 	h.probing = h.probing || x.probe
 	h.inFlight++
+	if own := x.endpoint.own; own != nil {
+		t.copies[own]++
+	}
 	t.picks++
 	h.picked = t.picks
 	return nil
