@@ -46,7 +46,7 @@ type Outcome struct {
 	Start   time.Time
 	Elapsed time.Duration
 	Waited  time.Duration
-	// Attempts is the number of attempts that were sent, 0 if the call ended before.
+	// Attempts is the number of attempts that were made, 0 if the call ended before.
 	Attempts int
 	// Status is the status code of the last attempt's response, 0 if it got none.
 	Status int

@@ -52,16 +52,7 @@ func ExponentialJitterBackoff(min, max time.Duration, attemptNum int, resp *http
 // If max is not above min, it returns min·(attemptNum+1). As in the published library the
 // result may exceed max.
 func LinearJitterBackoff(min, max time.Duration, attemptNum int, _ *http.Response) time.Duration {
-	min, attemptNum = atLeastZero(min), atLeastZero(attemptNum)
-	wait := min
-	if max > min {
-		wait = between(min, max)
-	}
-	times := saturatingAdd(time.Duration(attemptNum), 1)
-	if wait > 0 && times > math.MaxInt64/wait {
-		return math.MaxInt64
-	}
-	return wait * times
+	return linear(min, max, attemptNum)
 }
 
 // RateLimitLinearJitterBackoff returns the Retry-After of a 429 or 503 as [DefaultBackoff]
@@ -73,36 +64,42 @@ func RateLimitLinearJitterBackoff(min, max time.Duration, attemptNum int, resp *
 	return LinearJitterBackoff(min, max, attemptNum, resp)
 }
 
-// exponential returns min·2^n, at least 0 and at most max.
-func exponential(min, max time.Duration, n int) time.Duration {
-	min, max, n = atLeastZero(min), atLeastZero(max), atLeastZero(n)
-	// min<<n overflows exactly when min > MaxInt64>>n.
-	if n >= 63 && min > 0 || n < 63 && min > math.MaxInt64>>n || min<<n > max {
-		return max
+// linear returns a random duration between least and most, times n+1.
+func linear(least, most time.Duration, n int) time.Duration {
+	wait := between(max(least, 0), most)
+	times := saturatingAdd(time.Duration(max(n, 0)), 1)
+	if wait > 0 && times > math.MaxInt64/wait {
+		return math.MaxInt64
 	}
-	return min << n
+	return wait * times
 }
 
-// jitterWindow returns the bounds of the n-th random wait. Both are within [min, max], or
-// equal to max if max is below min.
-func jitterWindow(min, max time.Duration, n int) (lo, hi time.Duration) {
-	min, max, n = atLeastZero(min), atLeastZero(max), atLeastZero(n)
-	if max <= min {
-		return max, max
+// exponential returns least·2^n, at least 0 and at most most.
+func exponential(least, most time.Duration, n int) time.Duration {
+	least, most, n = max(least, 0), max(most, 0), max(n, 0)
+	// least<<n overflows exactly when least > MaxInt64>>n.
+	if n >= 63 && least > 0 || n < 63 && least > math.MaxInt64>>n || least<<n > most {
+		return most
+	}
+	return least << n
+}
+
+// jitterWindow returns the bounds of the n-th random wait. Both are within [least, most], or
+// equal to most if most is below least.
+func jitterWindow(least, most time.Duration, n int) (lo, hi time.Duration) {
+	least, most, n = max(least, 0), max(most, 0), max(n, 0)
+	if most <= least {
+		return most, most
 	}
 	if n < math.MaxInt {
 		n++
 	}
-	hi = exponential(min, max, n)
-	lo = hi / 2
-	if lo < min {
-		lo = min
-	}
-	return lo, hi
+	hi = exponential(least, most, n)
+	return max(hi/2, least), hi
 }
 
-// between returns a random duration, uniformly distributed in [lo, hi]. Neither may be
-// negative. The functions of math/rand/v2 need no lock and no seed.
+// between returns a random duration, uniformly distributed in [lo, hi], or lo if hi is
+// below it. lo may not be negative. The functions of math/rand/v2 need no lock and no seed.
 func between(lo, hi time.Duration) time.Duration {
 	if hi <= lo {
 		return lo
@@ -135,13 +132,6 @@ func retryAfter(resp *http.Response) (time.Duration, bool) {
 		return 0, false
 	}
 	return retryafter.Parse(resp.Header.Get("Retry-After"), time.Now)
-}
-
-func atLeastZero[T ~int | ~int64](n T) T {
-	if n < 0 {
-		return 0
-	}
-	return n
 }
 
 // saturatingAdd adds two durations that are not negative.

@@ -101,7 +101,7 @@ func FuzzBackoff(f *testing.F) {
 	f.Add(int64(math.MaxInt64), int64(math.MaxInt64), math.MaxInt)
 	f.Add(int64(math.MinInt64), int64(-1), math.MinInt)
 	f.Fuzz(func(t *testing.T, minWait, maxWait int64, attempt int) {
-		lo, hi := atLeastZero(time.Duration(minWait)), atLeastZero(time.Duration(maxWait))
+		lo, hi := max(time.Duration(minWait), 0), max(time.Duration(maxWait), 0)
 		for name, backoff := range map[string]Backoff{
 			"DefaultBackoff":           DefaultBackoff,
 			"ExponentialJitterBackoff": ExponentialJitterBackoff,

@@ -86,7 +86,7 @@ func sameFunc[F any](a, b F) bool {
 // newBody returns the request body for a value that Request.SetBody accepts.
 func newBody(rawBody any) (requestBody, error) {
 	if isNil(rawBody) {
-		return requestBody{}, fmt.Errorf("cannot handle nil %T", rawBody)
+		return requestBody{}, fmt.Errorf("retryablehttp: cannot handle nil %T", rawBody)
 	}
 	switch raw := rawBody.(type) {
 	case nil:
@@ -111,7 +111,7 @@ func newBody(rawBody any) (requestBody, error) {
 		}
 		return fromReader(raw)
 	}
-	return requestBody{}, fmt.Errorf("cannot handle type %T", rawBody)
+	return requestBody{}, fmt.Errorf("retryablehttp: cannot handle type %T, want a []byte, a string, an io.Reader or a function that returns one", rawBody)
 }
 
 func isNil(v any) bool {
@@ -168,7 +168,7 @@ func fromReader(raw io.Reader) (requestBody, error) {
 	}
 	if file, ok := raw.(*os.File); ok {
 		if info, err := file.Stat(); err == nil && info.IsDir() {
-			return requestBody{}, fmt.Errorf("cannot send directory %s", file.Name())
+			return requestBody{}, fmt.Errorf("retryablehttp: cannot send directory %s", file.Name())
 		}
 	}
 	start, size, err := remaining(seeker)

@@ -84,19 +84,20 @@ func TestEmptyBodiesHaveLengthZero(t *testing.T) {
 func TestUnusableBodiesAreAnError(t *testing.T) {
 	var nilFile *os.File
 	var nilFunc ReaderFunc
+	const kinds = ", want a []byte, a string, an io.Reader or a function that returns one"
 	for want, raw := range map[string]any{
-		"cannot handle type int":                        1,
-		"cannot handle type map[string]string":          map[string]string{},
-		"cannot handle nil *os.File":                    nilFile,
-		"cannot handle nil *bytes.Buffer":               (*bytes.Buffer)(nil),
-		"cannot handle nil retryablehttp.ReaderFunc":    nilFunc,
-		"cannot handle nil func() (io.Reader, error)":   (func() (io.Reader, error))(nil),
-		"cannot handle type struct {}":                  struct{}{},
-		"cannot handle type func() *strings.Reader":     func() *strings.Reader { return nil },
-		"cannot handle type *struct { a int }":          &struct{ a int }{},
-		"cannot handle type []string":                   []string{"a"},
-		"cannot handle type retryablehttp.plainWriter":  plainWriter{},
-		"cannot handle nil *retryablehttp.closeCounter": (*closeCounter)(nil),
+		"retryablehttp: cannot handle type int" + kinds:                       1,
+		"retryablehttp: cannot handle type map[string]string" + kinds:         map[string]string{},
+		"retryablehttp: cannot handle nil *os.File":                           nilFile,
+		"retryablehttp: cannot handle nil *bytes.Buffer":                      (*bytes.Buffer)(nil),
+		"retryablehttp: cannot handle nil retryablehttp.ReaderFunc":           nilFunc,
+		"retryablehttp: cannot handle nil func() (io.Reader, error)":          (func() (io.Reader, error))(nil),
+		"retryablehttp: cannot handle type struct {}" + kinds:                 struct{}{},
+		"retryablehttp: cannot handle type func() *strings.Reader" + kinds:    func() *strings.Reader { return nil },
+		"retryablehttp: cannot handle type *struct { a int }" + kinds:         &struct{ a int }{},
+		"retryablehttp: cannot handle type []string" + kinds:                  []string{"a"},
+		"retryablehttp: cannot handle type retryablehttp.plainWriter" + kinds: plainWriter{},
+		"retryablehttp: cannot handle nil *retryablehttp.closeCounter":        (*closeCounter)(nil),
 	} {
 		_, err := NewRequest("POST", "http://host/", raw)
 		assert.EqualError(t, err, want)

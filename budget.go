@@ -44,7 +44,8 @@ type Budget struct {
 
 	// MinPerSecond is the number of tokens that each second earns. 0 means 1; negative
 	// means none: then only a call with a deadline or MaxElapsedTime waits for a token. It
-	// is for each process: many small ones that share a server add up.
+	// is for each process: many small ones that share a server add up. A number above 1e9
+	// is an error of each call, and counts as none elsewhere.
 	MinPerSecond float64
 
 	// MaxWaiting is the number of retries that may wait for a token. 0 means 10,000;

@@ -236,8 +236,8 @@ func NewClient() *Client {
 
 // Recommended returns the Client that new programs should take. It has the settings of
 // [NewClient] except for SafeRetryPolicy, so that a POST is not applied twice; a Gate and a
-// Budget of its own, with a Ratio of 0.5 for each host, so that the calls of an outage are saved without
-// making it longer; a RetryWaitMin of 0.5 s, an AttemptTimeout of 30 s and a
+// Budget of its own, with a Ratio of 0.5 for each host, so that the calls of an outage are
+// saved without making it longer; a RetryWaitMin of 0.5 s, an AttemptTimeout of 30 s and a
 // MaxElapsedTime of 2 min.
 func Recommended() *Client {
 	c := NewClient()

@@ -22,8 +22,9 @@ type GiveUpError struct {
 	Method string
 	// URL is the request's URL, redacted (see Client.RedactURL).
 	URL string
-	// Attempts is the number of attempts that were sent. It is 0 if the call ended
-	// before, while the request body was opened or read.
+	// Attempts is the number of attempts that were made. One whose request net/http
+	// refused to send counts too. It is 0 if the call ended before the first one, while
+	// the request body was opened or read or while the call waited for Client.Gate.
 	Attempts int
 	// Elapsed is the time from the start of the call to its end, waits included.
 	Elapsed time.Duration
@@ -115,8 +116,10 @@ var (
 	errNilURL     = errors.New("retryablehttp: nil Request.URL")
 )
 
-// stopError is the cause of a call that was ended by its context, by a limit of the
-// client, or by the wait that a server asked for. It matches all of its parts.
+// stopError is the cause of a call that was ended by more than the result of its last
+// attempt: by its context, a limit of the client such as MaxElapsedTime, Budget or
+// ReplayMax, the wait that a server asked for, or a request body that failed. It matches
+// all of its parts.
 type stopError struct {
 	why    error
 	detail string // may be empty

@@ -15,9 +15,14 @@ const (
 	// gateLongInterval how long if there are too few to tell.
 	gateInterval     = 100 * time.Millisecond
 	gateLongInterval = time.Second
-	// gateEnough is how many results tell what share of the attempts is refused.
+	// gateEnough is how many results tell what share of the attempts is refused after
+	// gateInterval, gateFew how many do after gateLongInterval.
 	gateEnough = 20
 	gateFew    = 5
+	// gateHighRate is the rate, in attempts per second, below which a client has too few
+	// results to tell load from chance. Below gateLowRate one refusal speaks for the host.
+	gateHighRate = 20
+	gateLowRate  = 5
 	// gateNotice is how long a host has to refuse all before a Retry-After speaks for it, in
 	// seconds.
 	gateNotice = 0.05
@@ -32,18 +37,20 @@ const (
 	gateMinRate  = 1
 	gateMinShare = 0.05
 	// gateStart is the share of the known rate up to which the rate grows fourfold in each
-	// interval, and gateFewStart the share if the known rate is below gateEnough: the host
+	// interval, and gateFewStart the share if the known rate is below gateHighRate: the host
 	// may have many such clients, and each knows the rate less well.
 	gateStart    = 0.7
 	gateFewStart = 0.62
-	// gateGrowth is how much of it the rate grows in a second at most. Otherwise it grows by
-	// gateStep for each response, and by gateFineStep for each one since the last refusal.
+	// Above gateStart the rate grows by two shares of itself in each interval: gateStep for
+	// each response that the host has served in it, and gateFineStep for each response since
+	// the last refusal. gateGrowth is the largest share in a second.
 	gateGrowth   = 1
 	gateStep     = 0.005
 	gateFineStep = 0.001
 	// gatePatience is how many seconds a call waits at most, of a client with a known rate
-	// below gateEnough, if a part of the attempts is refused. Its few results do not tell load
-	// from one bad server of several, and then a lower rate would only keep the calls waiting.
+	// below gateHighRate, if a part of the attempts is refused. Its few results do not tell
+	// load from one bad server of several, and then a lower rate would only keep the calls
+	// waiting.
 	gatePatience = 3
 	// gateCalm is after how many intervals in which nobody had to wait a host is well.
 	gateCalm = 10
@@ -75,7 +82,8 @@ const (
 // while the host serves any.
 //
 // A call that comes while no attempt is sent fails at once if its deadline or MaxElapsedTime
-// passes before. Others wait in order of arrival until then. While a host is well, an attempt takes no lock and never waits.
+// passes before. Others wait in order of arrival until then. While a host is well, an
+// attempt takes no lock and never waits.
 //
 // Any number of Clients and goroutines may share a Gate. The zero Gate is ready to use.
 type Gate struct {
@@ -137,9 +145,9 @@ type gateHost struct {
 	// The current interval. Results of attempts that were sent before do not count.
 	since           time.Time
 	served, refused int
-	back            int      // results, whenever the attempts were sent
-	queued          bool     // an attempt had to wait
-	before          interval // of the interval before the rate was lowered
+	back            int    // results, whenever the attempts were sent
+	queued          bool   // an attempt had to wait
+	before          sample // of the interval before the rate was lowered
 }
 
 // result is what the result of an attempt says about the load of its host.
@@ -151,10 +159,10 @@ const (
 	resultRefused               // it has too much of it
 )
 
-// interval is the result of an interval.
-type interval struct {
-	served float64 // per second
-	share  float64 // refused
+// sample is what the results of an interval show.
+type sample struct {
+	served float64 // attempts per second
+	share  float64 // of refusals
 }
 
 // enter lets an attempt leave, or returns its place among those that wait. waited is how long
@@ -173,7 +181,7 @@ func (h *gateHost) enter(at time.Time, waited time.Duration) *list.Element {
 	if !h.limited || h.tryTake(at) {
 		return nil
 	}
-	impatient := h.known < gateEnough && !h.down && !at.Before(h.closed)
+	impatient := h.known < gateHighRate && !h.down && !at.Before(h.closed)
 	if impatient && waited.Seconds() >= gatePatience {
 		h.take()
 		return nil
@@ -281,24 +289,24 @@ func (h *gateHost) told(at time.Time) bool {
 // decide ends an interval. mu is held.
 func (h *gateHost) decide(at time.Time) {
 	elapsed := max(at.Sub(h.since), time.Millisecond).Seconds()
-	result := interval{
+	seen := sample{
 		served: float64(h.served) / elapsed,
 		share:  float64(h.refused) / float64(h.served+h.refused),
 	}
 	h.fill(at)
 	before := h.before
-	h.before = interval{}
+	h.before = sample{}
 	switch {
-	case before.served > 0 && result.served < 0.9*before.served && result.share > 0.5*before.share && result.share < gateDownShare:
+	case before.served > 0 && seen.served < 0.9*before.served && seen.share > 0.5*before.share && seen.share < gateDownShare:
 		h.rate, h.ignored = 2*h.known, at.Add(gateTolerance) // a lower rate is of no use
-	case result.share > h.badShare() && (!at.Before(h.ignored) || result.share >= gateDownShare):
-		h.lower(result, at)
+	case seen.share > h.badShare() && (!at.Before(h.ignored) || seen.share >= gateDownShare):
+		h.lower(seen, at)
 	case at.Before(h.ignored):
 		h.raise(0, elapsed)
 	default:
-		h.raise(result.share, elapsed)
+		h.raise(seen.share, elapsed)
 	}
-	if !h.limited && result.share <= h.badShare() && !at.Before(h.ignored) {
+	if !h.limited && seen.share <= h.badShare() && !at.Before(h.ignored) {
 		h.watched.Store(false)
 	}
 	h.begin(at)
@@ -315,16 +323,16 @@ func (h *gateHost) badShare() float64 {
 }
 
 // lower lowers the rate to what the host serves. mu is held.
-func (h *gateHost) lower(result interval, at time.Time) {
+func (h *gateHost) lower(seen sample, at time.Time) {
 	rate := h.rate
 	if !h.limited {
 		rate = h.known
 	}
-	if h.down = result.share >= gateDownShare; !h.down {
-		h.known, h.measured, h.before = rate, true, result
-		h.rate = max(0.7*rate, result.served)
+	if h.down = seen.share >= gateDownShare; !h.down {
+		h.known, h.measured, h.before = rate, true, seen
+		h.rate = max(0.7*rate, seen.served)
 	} else {
-		h.rate = max(0.5*rate, result.served)
+		h.rate = max(0.5*rate, seen.served)
 		h.tokens = 0.5 - rand.Float64() // so that many clients do not send their next attempts together
 	}
 	h.rate = max(h.rate, gateMinRate, gateMinShare*max(h.known, h.recent.perSecond(at)))
@@ -333,7 +341,7 @@ func (h *gateHost) lower(result interval, at time.Time) {
 
 // start returns the rate up to which the rate grows fast. mu is held.
 func (h *gateHost) start() float64 {
-	if h.known < gateEnough {
+	if h.known < gateHighRate {
 		return gateFewStart * h.known
 	}
 	return gateStart * h.known
@@ -366,7 +374,7 @@ func (h *gateHost) raise(share, elapsed float64) {
 // held.
 func (h *gateHost) convincing(at time.Time) int {
 	rate := h.recent.perSecond(at)
-	if rate < gateFew {
+	if rate < gateLowRate {
 		return 1
 	}
 	return max(2, int(rate*gateNotice))
@@ -390,7 +398,7 @@ func (h *gateHost) close(at time.Time, p pause, limit time.Duration, refused boo
 	}
 	h.learn(at)
 	if !h.limited {
-		h.limited, h.rate = true, max(h.known/2, gateEnough) // the host has said that it is ready then
+		h.limited, h.rate = true, max(h.known/2, gateHighRate) // the host has said that it is ready then
 	}
 	if h.announced = p.rate > 0; h.announced {
 		h.known = max(p.rate, gateMinRate)
@@ -398,7 +406,7 @@ func (h *gateHost) close(at time.Time, p pause, limit time.Duration, refused boo
 	}
 	h.fill(at)
 	h.closed, h.calm = until, 0
-	h.before = interval{}
+	h.before = sample{}
 	h.begin(until)
 	h.serve(at)
 }

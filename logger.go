@@ -56,7 +56,7 @@ func newCallLog(logger any) (callLog, error) {
 	case Logger:
 		return callLog{printf: l}, nil
 	}
-	return callLog{}, fmt.Errorf("retryablehttp: Client.Logger is a %T, which is neither a Logger nor a LeveledLogger", logger)
+	return callLog{}, fmt.Errorf("retryablehttp: Client.Logger is a %T, which is neither a Logger nor a LeveledLogger nor a *slog.Logger", logger)
 }
 
 func (l callLog) silent() bool {

@@ -144,10 +144,10 @@ func TestUnusableLoggersAreAnError(t *testing.T) {
 	var nilLogger *log.Logger
 	var nilSlog *slog.Logger
 	for want, logger := range map[string]any{
-		"retryablehttp: Client.Logger is a int, which is neither a Logger nor a LeveledLogger":       1,
-		"retryablehttp: Client.Logger is a struct {}, which is neither a Logger nor a LeveledLogger": struct{}{},
-		"retryablehttp: Client.Logger is a nil *log.Logger":                                          nilLogger,
-		"retryablehttp: Client.Logger is a nil *slog.Logger":                                         nilSlog,
+		"retryablehttp: Client.Logger is a int, which is neither a Logger nor a LeveledLogger nor a *slog.Logger":       1,
+		"retryablehttp: Client.Logger is a struct {}, which is neither a Logger nor a LeveledLogger nor a *slog.Logger": struct{}{},
+		"retryablehttp: Client.Logger is a nil *log.Logger":                                                             nilLogger,
+		"retryablehttp: Client.Logger is a nil *slog.Logger":                                                            nilSlog,
 	} {
 		client := &Client{Logger: logger, HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) {
 			t.Error("nothing may be sent")

@@ -20,9 +20,10 @@ import (
 
 // This file holds what depends on texts and internals of net/http, crypto/tls and io which
 // their documentation does not promise. Each was seen in Go 1.26; nethttp_test.go fails
-// where a later version is different. Three more places depend on net/http: drain.go
-// closes its response bodies while they are read, closeRedirected in prepare.go closes what
-// http.Client leaves open, and unsent.go relies on the order of httptrace's events.
+// where a later version is different. Four more places depend on net/http: drain.go and
+// buffer.go close its response bodies while they are read, closeRedirected in prepare.go
+// closes what http.Client leaves open, and unsent.go relies on the order of httptrace's
+// events.
 
 // certificateError reports whether either side rejected the other's certificate.
 func certificateError(err error) bool {

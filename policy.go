@@ -83,9 +83,7 @@ func SafeRetryPolicy(ctx context.Context, resp *http.Response, err error) (bool,
 
 func refusedBeforeActing(resp *http.Response) bool {
 	for req := resp.Request; req != nil && req.Response != nil; req = req.Response.Request {
-		switch req.Response.StatusCode {
-		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		default:
+		if !keepsBody(req.Response.StatusCode) {
 			return false // a server that redirects a POST to a GET has acted on it
 		}
 	}

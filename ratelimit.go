@@ -78,14 +78,14 @@ func rateLimitOf(header http.Header) (limit rateLimit, ok bool) {
 	}
 	name := ""
 	early := map[string]float64{}
-	for _, policy := range policies(fields) {
-		r, hasR := policy.params["r"]
-		t, hasT := policy.params["t"]
+	for _, member := range parseList(fields) {
+		r, hasR := member.params["r"]
+		t, hasT := member.params["t"]
 		if wait := scaled(t, time.Second); hasR && hasT && (!ok || r < limit.remaining || r == limit.remaining && wait > limit.wait) {
-			name, limit, ok = policy.name, rateLimit{remaining: r, pause: pause{wait: wait}}, true
+			name, limit, ok = member.name, rateLimit{remaining: r, pause: pause{wait: wait}}, true
 		}
-		if n, valid := number(policy.value); valid {
-			early[policy.name] = n
+		if n, valid := number(member.value); valid {
+			early[member.name] = n
 		}
 	}
 	if reset, given := early["reset"]; given && !ok {
@@ -95,34 +95,34 @@ func rateLimitOf(header http.Header) (limit rateLimit, ok bool) {
 		}
 		return rateLimit{remaining, pause{wait: scaled(reset, time.Second)}}, true
 	}
-	for _, policy := range policies(header["Ratelimit-Policy"]) {
-		if q, w := policy.params["q"], policy.params["w"]; ok && policy.name == name && q > 0 && w > 0 && !math.IsInf(q/w, 0) {
+	for _, member := range parseList(header["Ratelimit-Policy"]) {
+		if q, w := member.params["q"], member.params["w"]; ok && member.name == name && q > 0 && w > 0 && !math.IsInf(q/w, 0) {
 			limit.rate = q / w
 		}
 	}
 	return limit, ok
 }
 
-// policy is a member of a list: name=value;param=number.
-type policy struct {
+// listMember is a member of a list: name=value;param=number.
+type listMember struct {
 	name, value string
 	params      map[string]float64
 }
 
-// policies parses a list (RFC 9651 §3.1). It leaves out parameters that are not numbers.
-func policies(fields []string) []policy {
-	var list []policy
-	for _, member := range strings.Split(strings.Join(fields, ","), ",") {
-		parts := strings.Split(member, ";")
-		p := policy{params: map[string]float64{}}
-		p.name, p.value, _ = strings.Cut(strings.TrimSpace(parts[0]), "=")
+// parseList parses a list (RFC 9651 §3.1). It leaves out parameters that are not numbers.
+func parseList(fields []string) []listMember {
+	var list []listMember
+	for _, text := range strings.Split(strings.Join(fields, ","), ",") {
+		parts := strings.Split(text, ";")
+		member := listMember{params: map[string]float64{}}
+		member.name, member.value, _ = strings.Cut(strings.TrimSpace(parts[0]), "=")
 		for _, param := range parts[1:] {
 			key, value, _ := strings.Cut(strings.TrimSpace(param), "=")
 			if n, ok := number(value); ok {
-				p.params[key] = n
+				member.params[key] = n
 			}
 		}
-		list = append(list, p)
+		list = append(list, member)
 	}
 	return list
 }

@@ -277,7 +277,8 @@ func (b *resumedBody) request() *http.Request {
 	return req
 }
 
-// mayResume asks the policy, and counts.
+// mayResume returns nil if the policy agrees to resume after cause and ResumeMax is not
+// reached. Otherwise it returns the error that reading ends in.
 func (b *resumedBody) mayResume(cause error) error {
 	policy := &attemptContext{Context: b.ctx, client: b.client, number: 1, request: b.asked}
 	again, policyErr := b.check(policy, nil, cause)

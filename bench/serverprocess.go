@@ -53,12 +53,14 @@ func (s *serverProcess) stop() {
 
 // accepted is how many connections the server has accepted on Data so far.
 func (s *serverProcess) accepted() (n int64, err error) {
-	return n, s.ask("/accepted", &n)
+	err = s.ask("/accepted", &n)
+	return n, err
 }
 
 // seen is what the server knows of a key.
 func (s *serverProcess) seen(key string) (k seen, err error) {
-	return k, s.ask("/seen/"+key, &k)
+	err = s.ask("/seen/"+key, &k)
+	return k, err
 }
 
 func (s *serverProcess) ask(path string, answer any) error {

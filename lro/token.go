@@ -155,8 +155,8 @@ func parseToken(token string) (record, error) {
 	return saved, nil
 }
 
-// check returns the original URL of r, or an error if r is not complete or does not fit the
-// Poller that wants has the name and type of, or the endpoint.
+// check returns the original URL of r. It returns an error if r is incomplete, if its name
+// and type are not those of wants, or if it is not for the endpoint.
 func (r *record) check(wants record, endpoint *url.URL) (*url.URL, error) {
 	switch {
 	case r.Type != wants.Type:

@@ -105,6 +105,8 @@
 //		},
 //	}))
 //
+// Without OperationID the id is the query parameter "id", as in /reports?id=7f….
+//
 // The status is 200 as long as the operation can be shown, even if it has failed:
 //
 //	{"id":"7f…","state":"failed","problem":{"code":"DISK","status":507,"title":"…"},"version":3}

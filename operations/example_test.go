@@ -187,5 +187,5 @@ func ExampleUpdate() {
 	// Output:
 	// first: <nil>
 	// again: <nil>
-	// other: operations: invalid transition
+	// other: operations: invalid transition from succeeded to canceled
 }

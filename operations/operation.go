@@ -2,6 +2,7 @@ package operations
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -11,11 +12,11 @@ import (
 )
 
 var (
-	// ErrInvalidState is returned for a State that is not one of the five.
+	// ErrInvalidState is returned or wrapped for a State that is not one of the five.
 	ErrInvalidState = errors.New("operations: invalid state")
 
-	// ErrInvalidTransition is returned for a change of state that is not allowed, and for a
-	// change to StateFailed without a problem.
+	// ErrInvalidTransition is returned or wrapped for a change of state that is not allowed,
+	// and for a change to StateFailed without a problem.
 	ErrInvalidTransition = errors.New("operations: invalid transition")
 
 	// ErrInvalidValue is wrapped by the error of Update for an operation that cannot be written
@@ -130,16 +131,18 @@ type Change[T any] struct {
 
 // Transition returns a copy of op with change applied. The copy has change.Result if it has
 // succeeded, change.Problem if it has failed, and otherwise neither. It has no Input if it
-// has ended. The error is
-// ErrInvalidState if the state of op or change is not one of the five, and
-// ErrInvalidTransition if CanTransition reports false or the problem of a failure is missing.
+// has ended. The error wraps ErrInvalidState if the state of op or change is not one of the
+// five, and ErrInvalidTransition if CanTransition reports false or the problem of a failure is missing.
 func Transition[T any](op Operation[T], change Change[T]) (Operation[T], error) {
 	switch {
-	case !op.State.orPending().Valid(), !change.State.Valid():
-		return Operation[T]{}, ErrInvalidState
-	case !CanTransition(op.State, change.State),
-		change.State == StateFailed && change.Problem == nil:
-		return Operation[T]{}, ErrInvalidTransition
+	case !op.State.orPending().Valid():
+		return Operation[T]{}, fmt.Errorf("%w %q of the operation", ErrInvalidState, op.State)
+	case !change.State.Valid():
+		return Operation[T]{}, fmt.Errorf("%w %q of the Change", ErrInvalidState, change.State)
+	case !CanTransition(op.State, change.State):
+		return Operation[T]{}, fmt.Errorf("%w from %s to %s", ErrInvalidTransition, op.State.orPending(), change.State)
+	case change.State == StateFailed && change.Problem == nil:
+		return Operation[T]{}, fmt.Errorf("%w: a Change to %s needs a Problem", ErrInvalidTransition, change.State)
 	}
 	op.State, op.Result, op.Problem = change.State, nil, nil
 	if op.State.Terminal() {

@@ -56,10 +56,10 @@ func TestTransitions(t *testing.T) {
 			assert.Equal(t, before, op)
 			switch want {
 			case is:
-				assert.True(t, err == operations.ErrInvalidState, "%q to %q: %v", from, to, err)
+				assert.ErrorIs(t, err, operations.ErrInvalidState, "%q to %q", from, to)
 				assert.Zero(t, got)
 			case no:
-				assert.True(t, err == operations.ErrInvalidTransition, "%q to %q: %v", from, to, err)
+				assert.ErrorIs(t, err, operations.ErrInvalidTransition, "%q to %q", from, to)
 				assert.Zero(t, got)
 			case ok:
 				require.NoError(t, err, "%q to %q", from, to)
@@ -82,7 +82,14 @@ func TestTransitions(t *testing.T) {
 
 func TestTransitionDetails(t *testing.T) {
 	_, err := operations.Transition(operation{}, change{State: operations.StateFailed})
-	assert.Equal(t, operations.ErrInvalidTransition, err, "a failure without a problem")
+	assert.ErrorIs(t, err, operations.ErrInvalidTransition, "a failure without a problem")
+	assert.EqualError(t, err, "operations: invalid transition: a Change to failed needs a Problem")
+	_, err = operations.Transition(operation{State: operations.StateCanceled}, change{State: operations.StateRunning})
+	assert.EqualError(t, err, "operations: invalid transition from canceled to running")
+	_, err = operations.Transition(operation{}, change{})
+	assert.EqualError(t, err, `operations: invalid state "" of the Change`)
+	_, err = operations.Transition(operation{State: "paused"}, change{State: operations.StateFailed})
+	assert.EqualError(t, err, `operations: invalid state "paused" of the operation`)
 
 	op, err := operations.Transition(operation{ExpiresAt: time.Unix(1, 0)}, change{State: operations.StateSucceeded})
 	require.NoError(t, err)

@@ -29,7 +29,8 @@ type PollConfig[T any] struct {
 	Store Store[T]
 
 	// OperationID returns the id that a request asks for. Spaces around it are removed. Nil
-	// means the first query parameter "id".
+	// means the first query parameter "id". For a pattern of a mux such as "/reports/{id}"
+	// it must be set, to return r.PathValue("id").
 	OperationID func(*http.Request) string
 
 	// ErrorWriter writes problems. The Status of the problem is 0; the second argument has

@@ -109,8 +109,8 @@ const (
 // the same state and an equal result or problem. Only ExpiresAt is stored then, if it is
 // another time. Two values are equal if their JSON is, whatever the order of its members.
 //
-// Any other Update of an operation that has ended returns ErrInvalidTransition: another
-// worker has ended it.
+// The error of any other Update of an operation that has ended wraps ErrInvalidTransition:
+// another worker has ended it.
 //
 // The error is ErrNotFound if there is no such operation, one of Transition, one of repo, the
 // error of ctx, or ErrConflict if others have changed the operation again and again for 30

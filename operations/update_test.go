@@ -67,7 +67,7 @@ func TestUpdateToRunningLeavesARunningOperationAsItIs(t *testing.T) {
 	store := new(memory)
 	first := mustCreate(t, store, operation{ID: "op1", State: "running", Result: &report{1}, Progress: 40})
 	assert.Equal(t, first, mustUpdate(t, store, change{State: "running"}))
-	assert.Equal(t, operations.ErrInvalidTransition, second(operations.Transition(first, change{State: "running"})))
+	assert.ErrorIs(t, second(operations.Transition(first, change{State: "running"})), operations.ErrInvalidTransition)
 }
 
 func second[T any](_ T, err error) error { return err }

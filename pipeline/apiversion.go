@@ -34,7 +34,7 @@ const (
 
 // ErrAPIVersion is returned if [APIVersion] has a Version, but not the Name of a query
 // parameter or header, or an unknown location.
-var ErrAPIVersion error = permanent("pipeline: APIVersion does not say where to send the version")
+var ErrAPIVersion error = permanent("pipeline: APIVersion.Name is empty, or APIVersion.In is unknown")
 
 // Do implements [Policy].
 func (p APIVersion) Do(req *Request) (*http.Response, error) {

@@ -31,7 +31,8 @@
 //		if err != nil {
 //			return w, err
 //		}
-//		return w, pipeline.DecodeJSON(resp, &w)
+//		err = pipeline.DecodeJSON(resp, &w)
+//		return w, err
 //	}
 //
 // The packages paging and lro go on from there, with lists and with operations that outlive

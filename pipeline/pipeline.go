@@ -221,7 +221,7 @@ func (p Pipeline) do(req *Request, transport Transporter, home origin.Origin) (r
 var (
 	errNilRequest    = errors.New("pipeline: nil Request")
 	errNotInPipeline = errors.New("pipeline: Next was called outside of a pipeline, or after the end of the call")
-	errRunning       = errors.New("pipeline: the Request is being sent already; send a clone made by FromRequest")
+	errRunning       = errors.New("pipeline: the Request is being sent already; send FromRequest(req.Raw().Clone(ctx)) instead")
 	errNothing       = errors.New("pipeline: a policy or the transport returned neither a response nor an error")
 )
 

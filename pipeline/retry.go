@@ -29,9 +29,9 @@ import (
 // [CallRetry], [retryablehttp.WithRetryMax] and [retryablehttp.WithCheckRetry] change the
 // settings of one call.
 type Retry struct {
-	// Client has the settings. Nil means the settings of the zero Retry. Its HTTPClient is not used.
-	// A CheckRetry that is nil, or the DefaultRetryPolicy that NewClient sets, means the rules
-	// of the zero Retry. If ErrorHandler is nil, a call that fails returns the last response,
+	// Client has the settings. Nil means the settings of the zero Retry. Its HTTPClient is
+	// not used. A CheckRetry that is nil, or the DefaultRetryPolicy that NewClient sets,
+	// means the rules of the zero Retry. If ErrorHandler is nil, a call that fails returns the last response,
 	// if there is one, and no error. If Logger is nil or the one of NewClient, the retries are
 	// logged as the pipeline's Logging says.
 	Client *retryablehttp.Client

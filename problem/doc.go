@@ -13,7 +13,8 @@
 //	{"code":"ORDER-404","detail":"there is no order 7","status":404,
 //	 "title":"Not Found","type":"https://api-toolkit.dev/problems/not-found"}
 //
-// A Problem is an error, so that a function can return one and errors.As finds it.
+// A Problem is an error, so that a function of the server can return one and errors.As
+// finds it there. On the client, the field Problem of a pipeline.ResponseError has it.
 //
 // # Reading
 //

@@ -82,7 +82,8 @@ func (c *Client) Get(ctx context.Context, id string, opts ...pipeline.CallOption
 	if err != nil {
 		return w, err
 	}
-	return w, c.do(req, &w)
+	err = c.do(req, &w)
+	return w, err
 }
 
 // Update changes a widget and returns it.
@@ -95,7 +96,8 @@ func (c *Client) Update(ctx context.Context, id string, patch Patch, opts ...pip
 	if err := req.SetJSON(patch); err != nil {
 		return w, err
 	}
-	return w, c.do(req, &w)
+	err = c.do(req, &w)
+	return w, err
 }
 
 // ListOptions are the settings of List.
