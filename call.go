@@ -111,13 +111,12 @@ func (c *call) begin() (err error) {
 	if c.check == nil {
 		c.check = DefaultRetryPolicy
 	}
-	if o, ok := c.ctx.Value(overridesKey{}).(*overrides); ok {
-		if o.hasRetryMax {
-			c.retryMax = o.retryMax
-		}
-		if o.checkRetry != nil {
-			c.check = o.checkRetry
-		}
+	o := overridesOf(c.ctx)
+	if o.hasRetryMax {
+		c.retryMax = o.retryMax
+	}
+	if o.checkRetry != nil {
+		c.check = o.checkRetry
 	}
 	c.past.sent = c.req.Response != nil // an earlier hop of a redirect that an http.Client follows
 	if c.outer = nestedIn(c.req); c.outer != nil {
@@ -318,19 +317,8 @@ func (c *call) plan(a *attempt) (time.Duration, *ending) {
 		return 0, c.exhausted(a)
 	}
 	wait := c.shortened(c.client.backoff(a.number, a.resp), c.left(), a.resp)
-	switch deadline, ok := c.ctx.Deadline(); {
-	case ok && wait >= time.Until(deadline):
-		return 0, &ending{ReasonDeadline, &stopError{
-			why:    context.DeadlineExceeded,
-			detail: fmt.Sprintf("the next attempt is due in %s, after the deadline", wait),
-			last:   a.causeOrStatus(),
-		}}
-	case c.client.MaxElapsedTime > 0 && wait >= c.client.MaxElapsedTime-c.elapsed():
-		return 0, &ending{ReasonMaxElapsedTime, &stopError{
-			why:    ErrMaxElapsedTime,
-			detail: fmt.Sprintf("the next attempt is due in %s, %s after the first", wait, saturatingAdd(wait, c.elapsed())),
-			last:   a.causeOrStatus(),
-		}}
+	if reason, why := c.overrun(wait); why != nil {
+		return 0, &ending{reason, &stopError{why: why, detail: nextDue(wait, a.resp), last: a.causeOrStatus()}}
 	}
 	if limit := c.client.retryAfterMax(); limit >= 0 && wait > limit {
 		asked, ok := obeyed(a.resp, wait)
@@ -343,6 +331,26 @@ func (c *call) plan(a *attempt) (time.Duration, *ending) {
 		}}
 	}
 	return wait, nil
+}
+
+// overrun returns why the call ends if it would still wait when its time is over, or no error.
+func (c *call) overrun(wait time.Duration) (Reason, error) {
+	switch deadline, ok := c.ctx.Deadline(); {
+	case ok && wait >= time.Until(deadline):
+		return ReasonDeadline, context.DeadlineExceeded
+	case c.client.MaxElapsedTime > 0 && wait >= c.client.MaxElapsedTime-c.elapsed():
+		return ReasonMaxElapsedTime, ErrMaxElapsedTime
+	}
+	return "", nil
+}
+
+// nextDue says when the next attempt would be made, and whether a server asked for the wait.
+func nextDue(wait time.Duration, resp *http.Response) string {
+	due := "the next attempt is due in " + wait.Round(time.Millisecond).String()
+	if asked, ok := obeyed(resp, wait); ok {
+		due += fmt.Sprintf(" (the server asks to wait %s by Retry-After)", asked)
+	}
+	return due
 }
 
 // shortened returns a wait that ExponentialJitterBackoff has drawn or, if the call has less

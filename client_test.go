@@ -837,6 +837,40 @@ type readWriteCloser struct {
 	io.Writer
 }
 
+// The error of a call that has no time for a wait says how long that is, and whether the
+// server asked for it.
+func TestErrorOfAWaitThatIsTooLong(t *testing.T) {
+	for name, test := range map[string]struct {
+		step func(*http.Request) (*http.Response, error)
+		due  string
+	}{
+		"drawn":     {status(503), "is due in 20s; last response: 503 Service Unavailable"},
+		"asked for": {status(503, "Retry-After", "180"), "is due in 3m0s (the server asks to wait 3m0s by Retry-After); last response: 503 Service Unavailable"},
+	} {
+		for limit, want := range map[string]error{"deadline": context.DeadlineExceeded, "MaxElapsedTime": ErrMaxElapsedTime} {
+			t.Run(name+"/"+limit, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					client, _ := scripted(test.step)
+					client.Backoff, client.RetryWaitMin, client.RetryWaitMax = DefaultBackoff, 20*time.Second, 20*time.Second
+					ctx := t.Context()
+					if limit == "deadline" {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, 10*time.Second)
+						defer cancel()
+					} else {
+						client.MaxElapsedTime = 10 * time.Second
+					}
+					req, err := NewRequestWithContext(ctx, "GET", "http://host/", nil)
+					require.NoError(t, err)
+					_, err = client.Do(req)
+					assert.ErrorIs(t, err, want)
+					assert.ErrorContains(t, err, ": the next attempt "+test.due)
+				})
+			})
+		}
+	}
+}
+
 // docs/spec.md, 4.18: MaxElapsedTime.
 func TestMaxElapsedTime(t *testing.T) {
 	t.Run("stops before a wait that cannot fit", func(t *testing.T) {

@@ -2,7 +2,6 @@ package retryablehttp
 
 import (
 	"container/list"
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -144,15 +143,13 @@ func (c *call) fits(a *attempt) *ending {
 		return nil
 	}
 	closed := c.client.Gate.of(hostOf(c.req.URL)).closedFor()
-	limit := c.client.retryAfterMax()
-	switch deadline, ok := c.ctx.Deadline(); {
-	case closed == 0:
+	if closed == 0 {
 		return nil
-	case ok && closed >= time.Until(deadline):
-		return &ending{ReasonDeadline, c.closed(a, closed, context.DeadlineExceeded)}
-	case c.client.MaxElapsedTime > 0 && closed >= c.client.MaxElapsedTime-c.elapsed():
-		return &ending{ReasonMaxElapsedTime, c.closed(a, closed, ErrMaxElapsedTime)}
-	case limit >= 0 && closed > limit-c.past.gated:
+	}
+	if reason, why := c.overrun(closed); why != nil {
+		return &ending{reason, c.closed(a, closed, why)}
+	}
+	if limit := c.client.retryAfterMax(); limit >= 0 && closed > limit-c.past.gated {
 		return c.tooLong(a)
 	}
 	return nil
@@ -162,7 +159,7 @@ func (c *call) fits(a *attempt) *ending {
 func (c *call) closed(a *attempt, closed time.Duration, why error) error {
 	return &stopError{
 		why:    why,
-		detail: fmt.Sprintf("%s accepts no requests for another %s", c.req.URL.Host, closed),
+		detail: fmt.Sprintf("%s accepts no requests for another %s", c.req.URL.Host, closed.Round(time.Millisecond)),
 		last:   a.causeOrStatus(),
 	}
 }
@@ -203,8 +200,8 @@ func (c *call) gateResult(a *attempt) result {
 	return resultUnknown
 }
 
-// notConnected reports whether an error says that a connection, or a stream of one, was
-// refused.
+// notConnected reports whether an error says that nothing was sent: a connection was not made,
+// or a stream of one was refused.
 func notConnected(err error) bool {
 	for ; err != nil; err = errors.Unwrap(err) {
 		if unsentByType(err) {

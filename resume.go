@@ -207,7 +207,7 @@ func (b *resumedBody) requestRest(cause error) (io.ReadCloser, error) {
 		wait = b.shortened(wait, time.Until(deadline), nil)
 	}
 	if ok && wait >= time.Until(deadline) {
-		return nil, b.error(&stopError{why: context.DeadlineExceeded, detail: "the next attempt is due in " + wait.String(), last: cause})
+		return nil, b.error(&stopError{why: context.DeadlineExceeded, detail: nextDue(wait, nil), last: cause})
 	}
 	if !b.log.silent() {
 		b.log.resuming(b.asked, b.client.redact(b.source.URL), b.at, cause)

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http/httptrace"
 	"net/url"
-	"reflect"
 	"sync/atomic"
 )
 
@@ -29,12 +28,7 @@ func Unsent(err error) bool {
 	if errors.As(err, &declared) {
 		return declared.Unsent()
 	}
-	for ; err != nil; err = errors.Unwrap(err) {
-		if unsentByType(err) {
-			return true
-		}
-	}
-	return false
+	return notConnected(err)
 }
 
 // unsentByType judges one error, without what it wraps.
@@ -75,14 +69,8 @@ func annotate(err error, unsent bool, note string) error {
 
 // asksUnsent reports whether a policy may call Unsent.
 func asksUnsent(check CheckRetry) bool {
-	p := reflect.ValueOf(check).Pointer()
-	return p != defaultPolicy && p != propagatedPolicy
+	return !sameFunc[CheckRetry](check, DefaultRetryPolicy) && !sameFunc[CheckRetry](check, ErrorPropagatedRetryPolicy)
 }
-
-var (
-	defaultPolicy    = reflect.ValueOf(DefaultRetryPolicy).Pointer()
-	propagatedPolicy = reflect.ValueOf(ErrorPropagatedRetryPolicy).Pointer()
-)
 
 // observer watches what becomes of the request of one attempt. A transport that does not
 // report to httptrace leaves it as it is.
