@@ -55,12 +55,13 @@ func (c *call) send(a *attempt) {
 	}
 }
 
-// refuseCutRequest replaces a response by the error of the request body, if reading the body
-// failed before. net/http may return the response of a server that does not mind: over TLS a
-// server learns that the connection is being closed while it can still respond.
+// refuseCutRequest replaces a response that reports success by the error of the request body,
+// if reading the body failed before. net/http may return the response of a server that does
+// not mind: over TLS a server learns that the connection is being closed while it can still
+// respond.
 func (c *call) refuseCutRequest(a *attempt) {
 	body := a.lastBody()
-	if a.resp == nil || body == nil {
+	if a.resp == nil || a.resp.StatusCode >= 400 || body == nil {
 		return
 	}
 	if failure := body.failed.Load(); failure != nil {
