@@ -52,7 +52,7 @@ func TestTextsOfInvalidRequestsAreThoseOfNetHTTP(t *testing.T) {
 		"http: Request.RequestURI can't be set":                          func(r *http.Request) { r.RequestURI = "/" },
 		"http: no Host in request URL":                                   func(r *http.Request) { r.URL.Host = "" },
 		"http: Request.ContentLength=":                                   func(r *http.Request) { r.ContentLength = 7 },
-		"http: ContentLength=":                                           func(r *http.Request) { opaque(r, 3) },
+		"http: ContentLength=":                                           func(r *http.Request) { opaque(r, 1000) }, // the server cannot respond before
 		"failed to parse Location header":                                func(r *http.Request) { r.URL.Path = "/redirect" },
 		"http2: invalid ":                                                func(r *http.Request) { r.Header.Set("Upgrade", "x") },
 		"http2: request body larger than specified content length":       func(r *http.Request) { opaque(r, 3) },
